@@ -1,0 +1,59 @@
+# One environment, .venv, made on first use. The files .venv/.run and .venv/.dev are stamps: a second run is fast.
+#
+#   make demo      the main job end to end, with the run-time dependencies only
+#   make test      the whole suite, at the versions of constraints.txt (make test PINS= takes the newest instead)
+#   make lint types test build      what .ci/run runs
+
+PYTHON ?= python3
+PINS   ?= --constraint constraints.txt
+ARGS   ?=
+
+BIN := .venv/bin
+# Never ask, never wait for a terminal.
+export PIP_NO_INPUT := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench build clean
+
+help: ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
+
+demo: .venv/.run ## attach to two agents, watch them fail, relabel, publish shards (ARGS="--json" and the like)
+	$(BIN)/agenther-live demo $(ARGS)
+
+test: .venv/.dev ## the whole suite (ARGS="-k journal" and the like)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev ## mypy strict and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: .venv/.dev ## every benchmark; tables as JSON in build/bench/
+	mkdir -p build/bench
+	for file in benchmarks/*.py; do \
+	  $(BIN)/python $$file --json build/bench/$$(basename $$file .py).json || exit 1; done
+
+build: .venv/.dev ## wheel and sdist into dist/, then the wheel tried in a clean environment
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python .ci/check_wheel.py dist
+
+clean: ## the environment and everything that was built or cached
+	rm -rf .venv build dist *.egg-info .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "AgentHER Live needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet $(PINS) --editable '.[dev]'
+	touch .venv/.run $@

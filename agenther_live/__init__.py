@@ -1,0 +1,1 @@
+"""Hindsight experience replay, live, inside the loop of a running agent."""
