@@ -1,0 +1,121 @@
+"""One frozen settings model: argument > environment (AGENTHER_…) > agenther.toml in the home > default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from agenther_live.errors import SettingsError
+
+ShardFormat = Literal["trl_sft", "sharegpt", "goal_contrast", "swift_sft", "axolotl_sft", "openai_sft"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Units are in the names; sizes are bytes, times are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="AGENTHER_", frozen=True, extra="forbid")
+
+    home: Path = Field(Path("agenther"), description="Directory that holds journal, buffer, replies and shards.")
+    enabled: bool = Field(True, description="False switches everything off; the agent runs as if never attached.")
+    strict: bool = Field(False, description="True raises where the library would log once and go on.")
+
+    # capture
+    policy_version: str | None = Field(None, description="Name of the model and prompts that act.")
+    pii: Literal["redact", "keep"] | None = Field(
+        None, description="Personal data: must be set before text goes to an endpoint that is not loopback."
+    )
+    flush_seconds: float = Field(0.2, gt=0, le=60, description="Facts of open runs reach the journal this late.")
+    sample_rate: float = Field(1.0, ge=0, le=1, description="Share of runs that are recorded.")
+    max_queue_bytes: int = Field(8 << 20, gt=0, description="Held in memory while the volume refuses writes.")
+    max_run_events: int = Field(10_000, gt=0, description="Facts kept of one run.")
+    max_run_bytes: int = Field(8 << 20, gt=0, description="Bytes kept of one run.")
+    max_field_bytes: int = Field(65_536, gt=0, description="Bytes kept of one field; its length is kept too.")
+    max_open_runs: int = Field(10_000, gt=0, description="Runs open at once in one process.")
+    idle_run_seconds: float = Field(3600, gt=0, description="An open run without a fact for so long is abandoned.")
+    segment_bytes: int = Field(16 << 20, gt=0, description="A journal segment is sealed at this size.")
+
+    # buffer
+    buffer: str | None = Field(None, description="SQLAlchemy URL; None is the DuckDB file in the home.")
+    lock_timeout_seconds: float = Field(5.0, ge=0, description="How long to retry a buffer that is locked.")
+    interrupted_ttl_seconds: float = Field(30 * 86_400, gt=0, description="A run waits this long for a resume.")
+    history_days: float = Field(30, gt=0, description="Trajectories are kept this long.")
+    history_bytes: int = Field(10 << 30, gt=0, description="Size at which the oldest trajectories go.")
+
+    # outcome
+    success_threshold: float = Field(1.0, description="A score from here on is a success.")
+    outcome_settle_seconds: float = Field(600, ge=0, description="A machine-found failure waits for a person.")
+
+    # relabel
+    relabeler: str | None = Field(None, description="'template' or a chat model; None captures and analyses only.")
+    judges: tuple[str, ...] = Field((), description="'rules' or chat models; an empty panel accepts nothing.")
+    detector: str = Field("rules", description="Stage 1: 'rules' or a chat model.")
+    extractor: str = Field("rules", description="Stage 2: 'rules' or a chat model.")
+    theta: float = Field(0.5, ge=0, le=1, description="Confidence gate θ of relabeler and judges.")
+    delta: float = Field(0.3, ge=0, le=1, description="Weight below which a failure is discarded.")
+    fallback_factor: float | None = Field(
+        None, gt=0, le=1, description="The paper's fallback: accept the best valid attempt from factor·θ; None is off."
+    )
+    max_attempts: int = Field(3, ge=1, le=10, description="Attempts K at a hindsight goal.")
+    concurrency: int = Field(16, ge=1, le=1024, description="Model calls in flight at once.")
+    request_timeout_seconds: float = Field(60, gt=0, description="One model call.")
+    max_context_chars: int = Field(120_000, gt=1000, description="Evidence that one prompt may hold.")
+    retry_seconds: float = Field(30, gt=0, description="First wait before an errored trajectory is tried again.")
+    max_retries: int = Field(5, ge=0, description="Tries of an errored trajectory before it stays errored.")
+    spend_per_day_usd: float = Field(5.0, ge=0, description="Cap on model spend of one UTC day.")
+    tokens_per_day: int = Field(5_000_000, ge=0, description="Cap on model tokens of one UTC day.")
+    allowed_hosts: tuple[str, ...] | None = Field(None, description="Hosts that text may go to; None: any.")
+
+    # worker
+    tick_seconds: float = Field(1.0, gt=0, description="Pause between two ticks.")
+    batch: int = Field(200, ge=1, description="Trajectories relabeled per tick.")
+
+    # shards
+    formats: tuple[ShardFormat, ...] = Field(("trl_sft", "sharegpt"), description="Shard formats to publish.")
+    shard_rows: int = Field(1000, ge=1, description="Rows at which a shard is closed.")
+    shard_bytes: int = Field(64 << 20, ge=1, description="Bytes at which a shard is closed.")
+    shard_seconds: float = Field(60, ge=0, description="Age of the oldest pending sample at which a shard is closed.")
+    held_out: float = Field(0.05, ge=0, lt=1, description="Share of goals that never reach a shard.")
+    held_out_key: str | None = Field(None, description="Metadata key to split by; None: the normalised goal.")
+    success_samples: bool = Field(True, description="Successful runs become samples too.")
+
+    @field_validator("judges", "formats", "allowed_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Argument beats environment beats file."""
+        home = Path(init_settings.init_kwargs.get("home") or env_settings().get("home") or "agenther")  # type: ignore[attr-defined]
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=home / "agenther.toml")
+        return init_settings, env_settings, toml
+
+
+def load_settings(**given: Any) -> Settings:
+    """Make the settings from arguments (None is 'not given'), environment and `agenther.toml`.
+
+    Raises:
+        SettingsError: naming each wrong setting, its value and what is allowed.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("invalid settings: " + "; ".join(lines)) from None
+    except ValueError as error:  # a broken TOML file
+        raise SettingsError(f"invalid settings: {error}") from None
