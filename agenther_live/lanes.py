@@ -1,0 +1,290 @@
+"""Conversations rebuilt from facts: what an agent said, which calls it made, what came back.
+
+A lane is the conversation of one agent: of the root agent, or of one nested run. Its entries are messages in the
+order in which the agent's model saw them; an assistant's tool calls are slots that tool results fill, in the
+order of the calls and not of their results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from agenther_live.trajectory import Action, Message, Step
+
+__all__ = ["Draft", "Entry", "Lane", "Slot", "text_of"]
+
+_PROMPT = ("system", "developer")
+
+
+def text_of(wire: Mapping[str, Any]) -> str:
+    """Give the text of a message in OpenAI's form."""
+    content = wire.get("content")
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text", "")) for part in content or () if part.get("type") == "text")
+
+
+@dataclass(eq=False)
+class Slot:
+    """One action: a tool call, and what came back.
+
+    `state` is 'open' (never begun), 'running', 'waiting' (stopped by an interrupt), 'failed' or 'done'.
+    """
+
+    name: str
+    input: str
+    call_id: str | None = None
+    state: str = "open"
+    observation: str | None = None
+    is_error: bool = False
+    attempts: int = 1
+    message: Entry | None = None
+    index: int | None = None
+
+    def begin(self) -> None:
+        """Count a further attempt, unless the last one was stopped rather than ended."""
+        if self.state in ("failed", "done"):
+            self.attempts += 1
+        self.state = "running"
+
+    def fill(self, text: str, *, is_error: bool, message: Entry | None = None) -> None:
+        """Note what came back; the last attempt wins."""
+        self.state = "failed" if is_error and message is None else "done"
+        self.observation, self.is_error, self.message = text, is_error, message
+
+    def action(self) -> Action:
+        """Give the finished action."""
+        return Action(
+            name=self.name,
+            input=self.input,
+            observation=self.observation,
+            is_error=self.is_error,
+            call_id=self.call_id,
+            observation_index=self.index,
+            attempts=self.attempts,
+        )
+
+
+@dataclass(eq=False)
+class Draft:
+    """A step in the making. `entry` is the assistant's message; None where the action stands in no message."""
+
+    lane: Lane
+    entry: Entry | None
+    thought: str = ""
+    slots: list[Slot] = field(default_factory=list)
+    node: str | None = None
+    model: str | None = None
+    at: datetime | None = None
+    dropped: bool = False
+
+    def drop(self) -> None:
+        """Take the step and its message back: the attempt that it belonged to was repeated."""
+        self.dropped = True
+        if self.entry is not None:
+            self.entry.dropped = True
+
+    def step(self, idx: int) -> Step:
+        """Give the finished step."""
+        return Step(
+            idx=idx,
+            thought=self.thought,
+            actions=tuple(slot.action() for slot in self.slots),
+            agent_path=self.lane.path,
+            message_index=None if self.entry is None else self.entry.index,
+            node=self.node,
+            model=self.model,
+            at=self.at,
+        )
+
+
+@dataclass(eq=False)
+class Entry:
+    """A message of a lane; one that fills a slot stands behind its assistant message, wherever it was seen."""
+
+    wire: dict[str, Any]
+    id: str | None = None
+    draft: Draft | None = None
+    slots: list[Slot] = field(default_factory=list)
+    owner: Entry | None = None
+    dropped: bool = False
+    index: int | None = None
+
+    @property
+    def role(self) -> str:
+        """The message's role."""
+        return str(self.wire["role"])
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What two messages share that say the same."""
+        content = self.wire.get("content")
+        calls = self.wire.get("tool_calls")
+        return (
+            self.role,
+            content if isinstance(content, str) else repr(content),
+            self.wire.get("tool_call_id"),
+            repr(calls) if calls else None,
+        )
+
+
+class Lane:
+    """The conversation of one agent."""
+
+    def __init__(self, path: str) -> None:
+        """Begin an empty conversation; `path` as in `Step.agent_path`."""
+        self.path = path
+        self.flags: set[str] = set()
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew: the run that the conversation belonged to was repeated from its start."""
+        self.entries: list[Entry] = []
+        self.prompt: Entry | None = None
+        self.turn: Entry | None = None
+        self.pending: list[Entry] = []
+        self.drafts: list[Draft] = []
+        self.tools: list[dict[str, Any]] = []
+        self.called = False
+        self.reopened = False
+        self._by_id: dict[str, Entry] = {}
+        self._by_key: dict[tuple[Any, ...], list[Entry]] = {}
+
+    # -- finding ---------------------------------------------------------------------------------------
+
+    def known(self, wire: dict[str, Any], message_id: str | None) -> Entry | None:
+        """Find the entry of a message that another run named otherwise: by its id, else by what it says."""
+        if message_id is not None and (entry := self._by_id.get(message_id)) is not None:
+            self._revise(entry, wire)
+            return entry
+        for entry in self._by_key.get(Entry(wire).key, ()):
+            if not entry.dropped and (message_id is None or entry.id is None):
+                if message_id is not None:
+                    entry.id = message_id
+                    self._by_id[message_id] = entry
+                return entry
+        return None
+
+    def _revise(self, entry: Entry, wire: dict[str, Any]) -> None:
+        """Take over an assistant message whose calls a person or a middleware edited before they ran."""
+        calls = wire.get("tool_calls")
+        if entry.draft is None or not calls or calls == entry.wire.get("tool_calls"):
+            return
+        entry.wire = wire
+        before = {slot.call_id: slot for slot in entry.slots}
+        slots = []
+        for slot in _slots(wire):
+            old = before.get(slot.call_id)
+            if old is not None:
+                old.name, old.input = slot.name, slot.input
+            slots.append(old or slot)
+        entry.slots = entry.draft.slots = slots
+        self.flags.add("edited")
+
+    def slot(self, call_id: str | None) -> Slot | None:
+        """Find the call that a tool run answers: in the nearest message with that id, the first not begun."""
+        if call_id is None:
+            return None
+        for entry in reversed(self.entries):
+            if entry.dropped:
+                continue
+            found = [slot for slot in entry.slots if slot.call_id == call_id]
+            if found:
+                return next((slot for slot in found if slot.state in ("open", "waiting")), found[-1])
+        return None
+
+    def position(self, entry: Entry) -> int:
+        """Give the place of an entry, or of the message whose slot it fills."""
+        wanted = entry.owner or entry
+        for place in range(len(self.entries) - 1, -1, -1):
+            if self.entries[place] is wanted:
+                return place
+        return -1
+
+    # -- adding ----------------------------------------------------------------------------------------
+
+    def register(self, entry: Entry) -> Entry:
+        """Let an entry be found by id and by what it says."""
+        if entry.id is not None:
+            self._by_id[entry.id] = entry
+        self._by_key.setdefault(entry.key, []).append(entry)
+        return entry
+
+    def flush(self) -> None:
+        """Put what the caller sent in its place, if no model call has shown the place yet."""
+        self.entries += self.pending
+        self.pending = []
+
+    def said(self, entry: Entry, draft: Draft) -> None:
+        """Append what the agent said, as a step."""
+        entry.draft = draft
+        entry.slots = draft.slots = _slots(entry.wire)
+        draft.thought = _thought(entry.wire)
+        self.register(entry)
+        self.entries.append(entry)
+        self.drafts.append(draft)
+
+    def acted(self, draft: Draft) -> None:
+        """Note an action that stands in no message: a tool or retriever that a node ran by itself."""
+        self.drafts.append(draft)
+
+    def observed(self, slot: Slot, entry: Entry, *, is_error: bool) -> None:
+        """Put a tool's message into the slot of its call."""
+        slot.fill(text_of(entry.wire), is_error=is_error, message=entry)
+        entry.owner = next((said for said in reversed(self.entries) if slot in said.slots), None)
+        if entry.owner is None:
+            self.entries.append(entry)
+        self.register(entry)
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def render(self) -> tuple[Message, ...]:
+        """Give the conversation, and note each entry's place in it."""
+        messages: list[Message] = []
+        for entry in self._in_order():
+            entry.index = len(messages)
+            messages.append(Message.model_validate(entry.wire))
+        for draft in self.drafts:
+            for slot in draft.slots:
+                slot.index = None if slot.message is None else slot.message.index
+        return tuple(messages)
+
+    def _in_order(self) -> Iterator[Entry]:
+        if self.prompt is not None:
+            yield self.prompt
+        for entry in self.entries:
+            if not entry.dropped:
+                yield entry
+                yield from (slot.message for slot in entry.slots if slot.message is not None)
+
+    def context_len(self) -> int:
+        """Count the messages before the turn; call after `render`."""
+        if self.turn is not None and self.turn.index is not None:
+            return self.turn.index
+        if self.turn is None and self.pending_context:
+            return min((e.index for e in self.entries if e.draft is not None and e.index is not None), default=0)
+        lead = 0
+        for entry in self._in_order():
+            if entry.role not in _PROMPT:
+                break
+            lead += 1
+        return lead
+
+    pending_context = False
+    """Set where the trajectory begins with a resume: all that stands before the first step is context."""
+
+
+def _slots(wire: Mapping[str, Any]) -> list[Slot]:
+    return [
+        Slot(name=call["function"]["name"], input=call["function"]["arguments"], call_id=call.get("id"))
+        for call in wire.get("tool_calls") or ()
+    ]
+
+
+def _thought(wire: Mapping[str, Any]) -> str:
+    reasoning = wire.get("reasoning_content")
+    texts: Sequence[str] = (reasoning if isinstance(reasoning, str) else "", text_of(wire))
+    return "\n".join(text for text in texts if text)

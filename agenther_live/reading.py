@@ -1,0 +1,495 @@
+"""The reading of one run's facts into the conversations of its trajectory."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from agenther_live.lanes import Draft, Entry, Lane, Slot, text_of
+from agenther_live.trajectory import Run, Status
+
+__all__ = ["Reading", "Tale"]
+
+Record = Mapping[str, Any]
+
+
+@dataclass
+class Attempt:
+    """A node run. Attempts at one task have the same lane, name and `ns`."""
+
+    lane: Lane
+    name: str
+    ns: str
+    over: bool = False
+    drafts: list[Draft] = field(default_factory=list)
+
+
+@dataclass
+class ToolRun:
+    slot: Slot | None
+    lane: Lane
+    name: str
+
+
+class Tale:
+    """What is known over all runs."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self.lanes: dict[Any, Lane] = {}
+        self.paths: set[str] = set()
+        self.drafts: list[Draft] = []
+        self.attempts: dict[tuple[str, str, str], Attempt] = {}
+        self.starts: list[Record] = []
+        self.ends: list[Record | None] = []
+        self.runs: list[Run] = []
+        self.flags: set[str] = set()
+        self.goal: str | None = None
+        self.said: set[str] = set()  # ids of messages that a model said in some lane
+
+    def lane(self, key: Any, path: str) -> Lane:
+        """Give the lane of a key, made with a path of its own the first time."""
+        if (lane := self.lanes.get(key)) is not None:
+            return lane
+        unique, count = path, 1
+        while unique in self.paths:
+            count += 1
+            unique = f"{path}#{count}"
+        self.paths.add(unique)
+        lane = self.lanes[key] = Lane(unique)
+        return lane
+
+    def draft(self, draft: Draft) -> Draft:
+        """Take a step in, behind all others."""
+        self.drafts.append(draft)
+        return draft
+
+
+class Reading:
+    """The reading of one run's facts."""
+
+    def __init__(self, tale: Tale, number: int, records: list[Record]) -> None:
+        """Sort a run's records; `read` then tells its tale."""
+        self.tale = tale
+        self.number = number
+        self.start: Record = next((record for record in records if record.get("k") == "start"), {})
+        self.end: Record | None = next((record for record in reversed(records) if record.get("k") == "end"), None)
+        self.items = [item for record in records if record.get("k") == "f" for item in record["f"]]
+        self.messages: dict[int, Record] = {item["m"]: item for item in self.items if item["t"] == "msg"}
+        self.replies: dict[int, Record] = {item["c"]: item for item in self.items if item["t"] == "reply"}
+        self.calls: dict[int, tuple[Record, Lane, list[int]]] = {}
+        self.schemas: dict[int, list[dict[str, Any]]] = {}
+        self.graphs: dict[int, Lane] = {}
+        self.nodes: dict[int, Attempt] = {}
+        self.tools: dict[int, ToolRun] = {}
+        self.nested: dict[Any, int] = {}
+        self.models: dict[str, None] = {}
+        self.tokens = [0, 0]
+        self.entries: dict[tuple[int, int, int], Entry] = {}  # (lane, message, which one of equals) → entry
+        self.said = {item["m"] for item in self.replies.values()}
+        tale.said.update(item["id"] for number in self.said if (item := self.messages.get(number)) and item.get("id"))
+        self.sent: Counter[int] = Counter()
+        self.aside = _aside(self.items, self.messages)
+
+    def read(self) -> None:
+        """Add the run to the tale, fact by fact."""
+        agent = self.start.get("agent") or "agent"
+        first = self.tale.starts[0].get("agent") if self.tale.starts else agent
+        root = self.tale.lane("" if agent == first else ("agent", agent), "" if agent == first else agent)
+        root.called = False
+        self.root = self.graphs[0] = root
+        self.tale.starts.append(self.start)
+        self.tale.ends.append(self.end)
+        self._open(root)
+        for item in self.items:
+            reader = getattr(self, f"_{item['t']}", None)
+            if reader is not None:
+                reader(item)
+        if self.end is not None:
+            self._state(root, self.end.get("out") or (), None)
+            if self.end.get("truncated"):
+                self.tale.flags.add("truncated")
+        root.flush()
+        self._close()
+
+    def _open(self, root: Lane) -> None:
+        """Take in what the caller sent: the last user messages are the new turn, what stands before is history."""
+        start = self.start
+        if start.get("partial"):
+            self.tale.flags.add("partial_tree")
+        if start.get("conversational"):
+            self.tale.flags.add("conversational")
+        if not start.get("new_input"):
+            root.pending_context = not self.tale.runs
+            return
+        sent = [number for number in start.get("input") or () if number in self.messages]
+        turn = len(sent)
+        while turn and self.messages[sent[turn - 1]]["msg"]["role"] == "user":
+            turn -= 1
+        if turn == len(sent) and sent:  # the caller's last message is not the user's
+            asked = [place for place, number in enumerate(sent) if self.messages[number]["msg"]["role"] == "user"]
+            turn = asked[-1] if asked else turn
+        for place, number in enumerate(sent):
+            which = self.sent[number]
+            self.sent[number] += 1
+            entry = None if place >= turn else self._known(root, number, which)
+            if entry is None:
+                entry = self._new(root, number, which)
+                root.pending.append(entry)
+            if place == turn and root.turn is None:
+                root.turn = entry
+        if self.tale.goal is None:
+            asked_now = [text_of(self.messages[n]["msg"]) for n in sent if self.messages[n]["msg"]["role"] == "user"]
+            self.tale.goal = asked_now[-1] if asked_now else start.get("input_text")
+
+    def _close(self) -> None:
+        end, start = self.end or {}, self.start
+        at = start.get("at")
+        self.tale.runs.append(
+            Run(
+                root_key=str(start.get("r") or ""),
+                run_id=start.get("run_id"),
+                policy_version=start.get("policy_version"),
+                status=cast(Status, end.get("status", "abandoned")),
+                started_at=None if at is None else _time(at),
+                finished_at=_time(end["at"]) if "at" in end else None,
+                error_type=end.get("error_type"),
+                error_message=end.get("error_message"),
+                models=tuple(self.models),
+                prompt_tokens=self.tokens[0],
+                completion_tokens=self.tokens[1],
+            )
+        )
+
+    # -- messages --------------------------------------------------------------------------------------
+
+    def _known(self, lane: Lane, number: int, which: int = 0) -> Entry | None:
+        entry = self.entries.get((id(lane), number, which))
+        if entry is None and which == 0:
+            item = self.messages[number]
+            entry = lane.known(item["msg"], item.get("id"))
+            if entry is not None:
+                self.entries[id(lane), number, 0] = entry
+        return entry
+
+    def _new(self, lane: Lane, number: int, which: int = 0, *, register: bool = True) -> Entry:
+        item = self.messages[number]
+        entry = Entry(dict(item["msg"]), item.get("id"))
+        self.entries[id(lane), number, which] = entry
+        return lane.register(entry) if register else entry
+
+    def _is_error(self, number: int) -> bool:
+        return bool(self.messages[number].get("status") == "error")
+
+    # -- items -----------------------------------------------------------------------------------------
+
+    def _tools(self, item: Record) -> None:
+        self.schemas[item["x"]] = item["tools"]
+
+    def _graph(self, item: Record) -> None:
+        above = self.graphs.get(item["up"], self.root)
+        name = "" if item["name"] == "LangGraph" else item["name"]
+        if run := self.tools.get(item.get("n") or 0):
+            via: Any = (run.slot, run.name) if run.slot is not None else item["n"]
+            above, path = run.lane, f"{run.name}/{name}" if name else run.name
+            turn = ("tool", item["n"])
+        else:
+            node = self.nodes.get(item["p"])
+            via = (node.name, node.ns) if node else None
+            label = node.name if node else name
+            path = f"{label}/{name}" if name and label and name != label else label or name or "agent"
+            turn = ("node", item["p"])
+        count = self.nested[turn] = self.nested.get(turn, -1) + 1
+        key = (id(above), via, count)
+        reopened = key in self.tale.lanes
+        lane = self.tale.lane(key, f"{above.path}/{path}" if above.path else path)
+        lane.reopened = reopened
+        lane.called = False
+        self.graphs[item["s"]] = lane
+
+    def _node(self, item: Record) -> None:
+        lane = self.graphs.get(item["s"], self.root)
+        attempt = Attempt(lane, item["name"], item["ns"])
+        key = (lane.path, attempt.name, attempt.ns)
+        before = self.tale.attempts.get(key)
+        if before is not None and not before.over:
+            for draft in before.drafts:
+                draft.drop()
+        self.tale.attempts[key] = self.nodes[item["p"]] = attempt
+
+    def _node_end(self, item: Record) -> None:
+        attempt = self.nodes.get(item["p"])
+        if attempt is not None:
+            attempt.over = ("error" not in item and not item.get("control")) or bool(item.get("out"))
+            self._state(attempt.lane, item.get("out") or (), attempt, rewrite=bool(item.get("rewrite")))
+
+    def _graph_end(self, item: Record) -> None:
+        self._state(self.graphs.get(item["s"], self.root), item["out"], None)
+
+    def _call(self, item: Record) -> None:
+        lane = self.graphs.get(item["s"], self.root)
+        if run := self.tools.get(item.get("n") or 0):
+            lane = self._below(run.lane, run.slot or item["n"], run.name)
+        elif item["c"] in self.aside:
+            attempt = self.nodes.get(item["p"])
+            lane = self._below(lane, "aside", attempt.name if attempt else "model")
+        base = self.calls.get(item.get("base") or 0)
+        inputs = (base[2][: item["keep"]] if base else []) + item["add"]
+        self.calls[item["c"]] = (item, lane, inputs)
+        for tool in self.schemas.get(item.get("x") or 0, ()):
+            if tool not in lane.tools:
+                lane.tools.append(tool)
+        if item.get("model"):
+            self.models[item["model"]] = None
+        if lane.reopened:
+            lane.reopened = False
+            if not any(
+                (entry := self._known(lane, n)) is not None and entry.draft for n in inputs if n in self.messages
+            ):
+                for draft in lane.drafts:
+                    draft.drop()
+                lane.clear()
+        keep = item["keep"] if base and base[1] is lane else 0
+        self._see(lane, inputs, keep)
+        lane.called = True
+
+    def _below(self, above: Lane, via: Any, name: str) -> Lane:
+        return self.tale.lane((id(above), via, name), f"{above.path}/{name}" if above.path else name)
+
+    def _see(self, lane: Lane, inputs: list[int], keep: int) -> None:
+        """Merge a call's input into the conversation: what is new goes behind what it stood behind."""
+        self._place_turn(lane, inputs)
+        counts: Counter[int] = Counter()
+        seen = []
+        for place, number in enumerate(inputs):
+            if place >= keep - 1 and number in self.messages:
+                seen.append((number, counts[number]))
+            counts[number] += 1
+        if keep < 2 and seen and self.messages[seen[0][0]]["msg"]["role"] in ("system", "developer"):
+            self._prompt(lane, seen.pop(0)[0])
+        places = [lane.position(entry) if (entry := self._known(lane, *which)) else -1 for which in seen]
+        behind = max((n for n, place in enumerate(places) if place >= 0), default=-1)
+        cursor = 0
+        for n, (number, which) in enumerate(seen):
+            entry = self._known(lane, number, which)
+            if entry is not None and (found := lane.position(entry)) >= 0:
+                cursor = found + 1
+                continue
+            if entry is None:
+                entry = self._new(lane, number, which)
+                if entry.role == "tool" and (slot := lane.slot(entry.wire.get("tool_call_id"))):
+                    if slot.message is None:
+                        lane.observed(slot, entry, is_error=self._is_error(number) or slot.is_error)
+                    entry = slot.message or entry
+                    self.entries[id(lane), number, which] = entry  # one that was cleared or cut for this prompt
+                    continue
+            if n > behind:
+                cursor = len(lane.entries)
+            elif lane.called and lane.turn is not None and cursor <= lane.position(lane.turn):
+                lane.flags.add("context_changed")  # a summary in place of what is known in full
+                continue
+            if entry in lane.pending:
+                lane.pending.remove(entry)
+            lane.entries.insert(cursor, entry)
+            cursor += 1
+
+    def _place_turn(self, lane: Lane, inputs: list[int]) -> None:
+        """Where the caller's new words stand in the history too, the last of the equal ones are the new ones."""
+        if not lane.pending:
+            return
+        if not any(self.entries.get((id(lane), number, 0)) in lane.pending for number in inputs):
+            lane.flush()
+            return
+        for number, times in self.sent.items():
+            shift = inputs.count(number) - times
+            for which in range(times - 1, -1, -1) if shift > 0 else ():
+                self.entries[id(lane), number, which + shift] = self.entries[id(lane), number, which]
+            for which in range(max(shift, 0)):
+                self._new(lane, number, which, register=False)
+        self.sent.clear()
+
+    def _prompt(self, lane: Lane, number: int) -> None:
+        wire = self.messages[number]["msg"]
+        if lane.prompt is None:
+            lane.prompt = self._known(lane, number) or self._new(lane, number, register=False)
+            for entries in (lane.pending, lane.entries):
+                if lane.prompt in entries:
+                    entries.remove(lane.prompt)
+        elif lane.prompt.wire.get("content") != wire.get("content"):
+            lane.flags.add("prompt_changed")
+
+    def _reply(self, item: Record) -> None:
+        call = self.calls.get(item["c"])
+        usage = item.get("usage") or (0, 0)
+        self.tokens[0] += usage[0]
+        self.tokens[1] += usage[1]
+        if item.get("model"):
+            self.models[item["model"]] = None
+        if call is None or item["m"] not in self.messages:
+            return
+        asked, lane, _ = call
+        attempt = self.nodes.get(asked["p"])
+        entry = self._new(lane, item["m"], register=False)
+        draft = self._draft(lane, entry, item, attempt)
+        draft.model = item.get("model") or asked.get("model")
+        lane.said(entry, draft)
+
+    def _draft(self, lane: Lane, entry: Entry | None, item: Record, attempt: Attempt | None) -> Draft:
+        draft = self.tale.draft(Draft(lane, entry, node=attempt.name if attempt else None, at=self._at(item)))
+        if attempt is not None:
+            attempt.drafts.append(draft)
+        return draft
+
+    def _tool(self, item: Record) -> None:
+        lane = self.graphs.get(item["s"], self.root)
+        inside = self.tools.get(item.get("up") or 0)
+        if inside is not None:  # run by a tool's own code: of interest only where a model in the tool asked for it
+            lane = self.tale.lanes.get((id(inside.lane), inside.slot or item["up"], inside.name), lane)
+        slot = lane.slot(item.get("id"))
+        if inside is not None and lane is inside.lane:
+            slot = None
+        elif slot is not None:
+            slot.begin()
+            if "args" in item and not _same_json(slot.input, item["args"]):
+                slot.input = item["args"]
+                lane.flags.add("edited")
+        else:
+            slot = Slot(item["name"], item.get("args") or "", item.get("id"), state="running")
+            draft = self._draft(lane, None, item, self.nodes.get(item["p"]))
+            draft.slots.append(slot)
+            lane.acted(draft)
+        self.tools[item["n"]] = ToolRun(slot, lane, item["name"])
+
+    def _tool_end(self, item: Record) -> None:
+        run = self.tools.get(item["n"])
+        if run is None or run.slot is None:
+            return
+        number = item.get("m")
+        if number in self.messages:
+            entry = self._new(run.lane, number, register=False)
+            run.lane.observed(run.slot, entry, is_error=self._is_error(number))
+        elif item.get("text") is not None:
+            run.slot.fill(item["text"], is_error=False)
+        else:
+            run.slot.state = "done"
+
+    def _tool_error(self, item: Record) -> None:
+        run = self.tools.get(item["n"])
+        if run is None or run.slot is None:
+            return
+        if item.get("control"):
+            run.slot.state = "waiting"
+        else:
+            run.slot.fill(item.get("text") or item["error"], is_error=True)
+
+    def _state(self, lane: Lane, numbers: Sequence[int], attempt: Attempt | None, *, rewrite: bool = False) -> None:
+        """Read what a graph's state gained: it fills what no event told.
+
+        What a `rewrite` puts in place of removed messages is left for the next call's prompt to place.
+        """
+        for number in numbers:
+            if number not in self.messages:
+                continue
+            if rewrite and self.messages[number]["msg"]["role"] in ("user", "system"):
+                self._new(lane, number)
+                continue
+            if (entry := self._known(lane, number)) is not None:
+                if lane.position(entry) < 0 and entry not in lane.pending and entry is not lane.prompt:
+                    lane.flush()
+                    lane.entries.append(entry)
+                continue
+            lane.flush()
+            item = self.messages[number]
+            wire = item["msg"]
+            if wire["role"] == "assistant":
+                self._spoken(lane, number, attempt)
+            elif wire["role"] == "tool" and (slot := lane.slot(wire.get("tool_call_id"))):
+                entry = self._new(lane, number)  # also where a middleware rewrote what the tool gave
+                lane.observed(slot, entry, is_error=self._is_error(number) or slot.is_error)
+            else:
+                lane.entries.append(self._new(lane, number))
+
+    def _spoken(self, lane: Lane, number: int, attempt: Attempt | None) -> None:
+        """Take in an assistant's message from the state: of a nested agent, of a plain client, of a cache."""
+        wire = self.messages[number]["msg"]
+        for draft in attempt.drafts if attempt else ():
+            if (
+                draft.entry is not None
+                and draft.lane is lane
+                and draft.entry.wire.get("content") == wire.get("content")
+            ):
+                self.entries[id(lane), number, 0] = draft.entry  # the node wrapped the reply anew
+                return
+        entry = self._new(lane, number, register=False)
+        item = self.messages[number]
+        if number in self.said or item.get("id") in self.tale.said or item.get("synthetic"):
+            lane.entries.append(lane.register(entry))
+            return
+        lane.said(entry, self._draft(lane, entry, {}, attempt))
+
+    def _at(self, item: Record) -> datetime | None:
+        at = self.start.get("at")
+        return None if at is None or "d" not in item else _time(at + item["d"] / 1000)
+
+
+def _aside(items: Sequence[Record], messages: Mapping[int, Record]) -> set[int]:
+    """Find the model calls that were no part of their graph's conversation: a router's, a summariser's.
+
+    Such a call's node ended well, in a graph whose state holds messages, and the reply neither reached the state
+    nor a later prompt, nor did any tool run for it.
+    """
+    outs: dict[int, set[int]] = {}
+    scope_of: dict[int, int] = {}
+    speaking: set[int] = set()
+    asked: dict[int, set[int]] = {}
+    ran: dict[int, set[str]] = {}
+    for item in items:
+        kind = item["t"]
+        if kind == "node":
+            scope_of[item["p"]] = item["s"]
+        elif kind == "node_end" and "error" not in item and not item.get("control"):
+            outs[item["p"]] = set(item.get("out") or ())
+            if item.get("out"):
+                speaking.add(scope_of.get(item["p"], 0))
+        elif kind == "call":
+            asked.setdefault(item["s"], set()).update(item["add"])
+        elif kind == "tool" and item.get("id"):
+            ran.setdefault(item["s"], set()).add(item["id"])
+    replies = {item["c"]: item["m"] for item in items if item["t"] == "reply"}
+    return {item["c"] for item in _calls_aside(items, replies, outs, speaking, asked, ran, messages)}
+
+
+def _calls_aside(
+    items: Sequence[Record], replies: Mapping[int, int], outs: Mapping[int, set[int]], speaking: set[int],
+    asked: Mapping[int, set[int]], ran: Mapping[int, set[str]], messages: Mapping[int, Record],
+) -> Iterator[Record]:  # fmt: skip
+    for item in items:
+        if item["t"] != "call" or item.get("n") or item["s"] not in speaking or item["p"] not in outs:
+            continue
+        number = replies.get(item["c"], 0)
+        if number not in messages or number in outs[item["p"]] or number in asked.get(item["s"], ()):
+            continue
+        wire = messages[number]["msg"]
+        if any(call.get("id") in ran.get(item["s"], ()) for call in wire.get("tool_calls") or ()):
+            continue
+        told = [messages[out] for out in outs[item["p"]] if out in messages]
+        same_id = messages[number].get("id")
+        if not any(
+            out["msg"].get("content") == wire["content"] or (same_id and out.get("id") == same_id) for out in told
+        ):
+            yield item
+
+
+def _same_json(one: str, other: str) -> bool:
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return one == other
+
+
+def _time(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None)

@@ -1,0 +1,448 @@
+"""Capture: the callback handler that turns what a LangGraph agent does into facts.
+
+Handlers of one journal share the runs that are open (`Capture`), so a handler that is attached twice, to a part of
+the graph, or globally as well, records nothing twice: a run is known by its id, and whoever sees an event
+first notes it. The methods note little tuples and do no I/O, except that the end of a root run is written before
+`invoke` returns.
+
+Nothing here may change what the agent does: every method catches and counts whatever goes wrong in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableBinding, RunnableSequence
+from langchain_core.tracers.context import register_configure_hook
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+from langgraph.pregel import Pregel
+from langgraph.types import Command
+
+from agenther_live.errors import GraphError
+from agenther_live.integrations.langgraph_capture import CANCELLED, Capture, Options, error_of, interrupt_values
+from agenther_live.integrations.langgraph_run import NodeRun, OpenRun, Span
+from agenther_live.integrations.messages import dumps, messages_in
+
+__all__ = ["Capture", "TrajectoryRecorder", "attach", "instrument"]
+
+RunnableT = TypeVar("RunnableT")
+
+
+class TrajectoryRecorder(GraphCallbackHandler):
+    """The callback handler: one per attached agent, used in any number of runs, threads and event loops."""
+
+    raise_error = False
+    run_inline = True  # no thread hop per event in async graphs; the methods only note tuples
+
+    def __init__(
+        self,
+        capture: Capture,
+        *,
+        name: str | None = None,
+        policy_version: str | None = None,
+        tags: Sequence[str] = (),
+        sample_rate: float | None = None,
+        subject_key: str | None = None,
+        tenant_key: str | None = None,
+        conversational: bool | None = None,
+        hook: bool = False,
+    ) -> None:
+        """Share the open runs of `capture`; the options are those of `Live.attach`, `hook` is for `instrument`."""
+        self.capture = capture
+        self.options = Options(name, policy_version, tuple(tags), sample_rate, subject_key, tenant_key, conversational)
+        self._runs = capture.runs
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrajectoryRecorder:
+        """Stay one: a copied config records into the same runs."""
+        return self
+
+    @property
+    def ignore_retry(self) -> bool:
+        """Retries show as further runs."""
+        return True
+
+    # -- graphs, nodes and other chains ----------------------------------------------------------------
+
+    def on_chain_start(
+        self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None,
+        tags: list[str] | None = None, metadata: dict[str, Any] | None = None, name: str | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Follow a chain; a root begins a run, and a node shows that its parent is a graph."""
+        try:
+            runs = self._runs
+            if run_id in runs:
+                return
+            parent = runs.get(parent_run_id) if parent_run_id is not None else None
+            if parent is None:
+                if parent_run_id is None or not self._belated(run_id, parent_run_id):
+                    self.capture.begin(self.options, inputs, run_id, parent_run_id, tags or (), metadata or {}, name)
+                return
+            root = parent.root
+            scope = parent.scope if parent.graph is None else parent.graph
+            span = Span(root, "chain", scope, parent.node, parent.tool, name=name or "")
+            runs[run_id] = span
+            root.open.add(run_id)
+            if root.off or metadata is None:
+                return
+            ns = metadata.get("langgraph_checkpoint_ns")
+            if ns is None:
+                return
+            if tags and _is_step(tags):
+                if parent.graph is None:
+                    root.open_graph(parent)
+                span.scope, span.tool = parent.graph or 0, 0
+            elif name != metadata.get("langgraph_node") or (parent.node is not None and parent.node.ns == ns):
+                return
+            span.kind = "node"
+            span.node = NodeRun(next(root.numbers), span.scope, name or "", ns)
+        except Exception:
+            self.capture.fault("on_chain_start")
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """End a chain: a node's output shows messages that no event showed; a root's end is written."""
+        try:
+            span = self._runs.pop(run_id, None)
+            if span is None:
+                return
+            root = span.root
+            root.open.discard(run_id)
+            if span.kind == "root":
+                self.capture.end(root, outputs)
+            elif root.off:
+                return
+            elif span.kind == "node":
+                node = span.node
+                found = messages_in(outputs)
+                if node is not None and (found or node.told):
+                    out = root.outputs(node.scope, found)
+                    if out or node.told:
+                        root.add("node_end", root.tell(node), out, any(item.type == "remove" for item in found))
+            elif span.graph is not None and (out := root.rest(span.graph, messages_in(outputs))):
+                root.add("graph_end", span.graph, out)
+        except Exception:
+            self.capture.fault("on_chain_end")
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """End a chain that raised; interrupts and hand-overs, known by their type, are control flow."""
+        try:
+            span = self._runs.pop(run_id, None)
+            if span is None:
+                return
+            root = span.root
+            root.open.discard(run_id)
+            if span.kind == "root":
+                self.capture.fail(root, error)
+                return
+            if root.off or span.node is None or span.kind != "node":
+                return
+            if isinstance(error, GraphBubbleUp):
+                if span.node.scope == 0 and isinstance(error, GraphInterrupt):
+                    root.bubbled = root.bubbled or interrupt_values(error)
+                out = root.outputs(span.node.scope, _handed_over(error))
+                if out or span.node.told:
+                    root.add("node_error", root.tell(span.node), None, True, out)
+            else:
+                root.add("node_error", root.tell(span.node), error_of(error), False, [])
+        except Exception:
+            self.capture.fault("on_chain_error")
+
+    def _belated(self, run_id: UUID, parent_run_id: UUID) -> bool:
+        """Whether a run starts below a tool of a root that has ended already; then it is not followed."""
+        late = self.capture.late
+        span = late.get(parent_run_id)
+        if span is None:
+            return False
+        late[run_id] = span if span.kind == "" else Span(span.root, "", 0, None, 0)
+        return True
+
+    # -- models ----------------------------------------------------------------------------------------
+
+    def on_chat_model_start(
+        self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: UUID, parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Note a model call; one that is not below a known run is not an agent's, and is left out."""
+        try:
+            span = self._child("model", run_id, parent_run_id)
+            if span is not None:
+                params = kwargs.get("invocation_params") or {}
+                span.root.call(span, messages[0], params, _model_name(metadata, params))
+        except Exception:
+            self.capture.fault("on_chat_model_start")
+
+    def on_llm_start(
+        self, serialized: Any, prompts: list[str], *, run_id: UUID, parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Note a call of a model that completes text."""
+        try:
+            span = self._child("model", run_id, parent_run_id)
+            if span is not None:
+                params = kwargs.get("invocation_params") or {}
+                span.root.call(span, [HumanMessage(text) for text in prompts], params, _model_name(metadata, params))
+        except Exception:
+            self.capture.fault("on_llm_start")
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note a model's reply."""
+        try:
+            span = self._close(run_id)
+            if span is None:
+                return
+            generation = next((found for batch in response.generations for found in batch), None)
+            if generation is None:
+                return
+            message = getattr(generation, "message", None)
+            if message is None:
+                message = AIMessage(generation.text)
+            root = span.root
+            number = root.number(message, fresh=True)
+            model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
+            root.add("reply", span.number, number, _usage(message, response), model, root.now())
+        except Exception:
+            self.capture.fault("on_llm_end")
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note that a model call failed."""
+        try:
+            span = self._close(run_id)
+            if span is not None:
+                span.root.add("call_error", span.number, error_of(error), span.root.now())
+        except Exception:
+            self.capture.fault("on_llm_error")
+
+    # -- tools and retrievers --------------------------------------------------------------------------
+
+    def on_tool_start(
+        self, serialized: dict[str, Any] | None, input_str: str, *, run_id: UUID, parent_run_id: UUID | None = None,
+        inputs: dict[str, Any] | None = None, tool_call_id: str | None = None, name: str | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Note a tool run; its arguments only where they are not those of its tool call."""
+        try:
+            span = self._child("tool", run_id, parent_run_id)
+            if span is not None:
+                called = str((serialized or {}).get("name") or name or "tool")
+                args: str | None = dumps(inputs) if inputs is not None else input_str
+                if tool_call_id and span.root.asked.get(tool_call_id) == args:
+                    args = None
+                self._tool(span, called, tool_call_id, args)
+        except Exception:
+            self.capture.fault("on_tool_start")
+
+    def _tool(self, span: Span, name: str, call_id: str | None, args: str | None) -> None:
+        root = span.root
+        root.add("tool", span.number, span.scope, root.tell(span.node), span.tool, name, call_id, args, root.now())
+        span.name, span.tool = name, span.number
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note what a tool gave back: a message (bare or in a Command), or any value as text."""
+        try:
+            span = self._close(run_id)
+            late = span is None
+            if span is None:
+                span = self.capture.late.pop(run_id, None)
+                if span is None or not span.kind:
+                    return
+            root = span.root
+            message = _tool_message(output)
+            number = root.number(message, fresh=True) if message is not None else 0
+            text = None if number or isinstance(output, Command) else _as_text(output)
+            root.add("tool_end", span.number, number, text, root.now())
+            if late:
+                self.capture.belated(root)
+        except Exception:
+            self.capture.fault("on_tool_end")
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note that a tool raised; an interrupt or a cancellation is no error of its own."""
+        try:
+            span = self._close(run_id)
+            late = span is None
+            if span is None:
+                span = self.capture.late.pop(run_id, None)
+                if span is None or not span.kind:
+                    return
+            root = span.root
+            stopped = isinstance(error, (GraphBubbleUp, *CANCELLED))
+            root.add("tool_error", span.number, error_of(error), stopped, root.now())
+            if late:
+                self.capture.belated(root)
+        except Exception:
+            self.capture.fault("on_tool_error")
+
+    def on_retriever_start(
+        self, serialized: dict[str, Any] | None, query: str, *, run_id: UUID, parent_run_id: UUID | None = None,
+        name: str | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Note a retriever as a tool whose argument is the query."""
+        try:
+            span = self._child("tool", run_id, parent_run_id)
+            if span is not None:
+                called = str(name or (serialized or {}).get("name") or "retriever")
+                self._tool(span, called, None, dumps({"query": query}))
+        except Exception:
+            self.capture.fault("on_retriever_start")
+
+    def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **kwargs: Any) -> None:
+        """Note the documents as the observation."""
+        try:
+            span = self._close(run_id)
+            if span is not None:
+                text = "\n\n".join(str(getattr(document, "page_content", document)) for document in documents)
+                span.root.add("tool_end", span.number, 0, text, span.root.now())
+        except Exception:
+            self.capture.fault("on_retriever_end")
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note that a retriever raised."""
+        self.on_tool_error(error, run_id=run_id)
+
+    def _child(self, kind: str, run_id: UUID, parent_run_id: UUID | None) -> Span | None:
+        """Open the span of a model, tool or retriever run; None where it is not to be noted."""
+        runs = self._runs
+        parent = runs.get(parent_run_id) if parent_run_id is not None else None
+        if parent is None or run_id in runs:
+            return None
+        root = parent.root
+        scope = parent.scope if parent.graph is None else parent.graph
+        span = Span(root, kind, scope, parent.node, parent.tool, next(root.numbers))
+        runs[run_id] = span
+        root.open.add(run_id)
+        return None if root.off else span
+
+    def _close(self, run_id: UUID) -> Span | None:
+        """Close a span; None where it is not known (closed already by another handler) or not noted."""
+        span = self._runs.pop(run_id, None)
+        if span is None:
+            return None
+        span.root.open.discard(run_id)
+        return None if span.root.off else span
+
+    # -- what else graphs tell -------------------------------------------------------------------------
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Take `dispatch_custom_event("reward", …)` inside the graph as feedback on its run."""
+        try:
+            span = self._runs.get(run_id)
+            if name == "reward" and span is not None and not span.root.off:
+                self.capture.reward(span.root, run_id, data)
+        except Exception:
+            self.capture.fault("on_custom_event")
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        """Note that the root graph waits."""
+        try:
+            root = self._root_of(event)
+            if root is not None:
+                self.capture.interrupted(root, event.checkpoint_id, [item.value for item in event.interrupts])
+        except Exception:
+            self.capture.fault("on_interrupt")
+
+    def on_resume(self, event: GraphResumeEvent) -> None:
+        """Note from which checkpoint the root graph goes on."""
+        try:
+            root = self._root_of(event)
+            if root is not None:
+                self.capture.resumed(root, event.checkpoint_id)
+        except Exception:
+            self.capture.fault("on_resume")
+
+    def _root_of(self, event: GraphInterruptEvent | GraphResumeEvent) -> OpenRun | None:
+        """Give the run whose root graph an event is about; None for nested graphs."""
+        span = None if event.run_id is None else self._runs.get(event.run_id)
+        if span is None or span.root.off:
+            return None
+        outermost = span.kind == "root" or not span.root.graphs or span.graph == 0
+        return span.root if outermost else None
+
+
+def attach(graph: RunnableT, handler: TrajectoryRecorder) -> RunnableT:
+    """Give a copy of a compiled graph that reports to `handler`; a handler of the same journal is replaced.
+
+    Takes compiled graphs (also of the functional API), those bound with `with_config` or `bind`, and chains with
+    a graph in them.
+
+    Raises:
+        GraphError: the object is none of these.
+    """
+    if not _holds_graph(graph):
+        hint = "call .compile() first" if hasattr(graph, "compile") else "attach what .compile() or create_agent gives"
+        raise GraphError(f"cannot attach to {type(graph).__name__}: it is not a compiled LangGraph graph; {hint}")
+    attached: Any = graph.with_config(callbacks=[handler])  # type: ignore[attr-defined]
+    callbacks = (attached.config or {}).get("callbacks")
+    if isinstance(callbacks, list):
+        kept = [
+            known for known in callbacks if known is handler or getattr(known, "capture", None) is not handler.capture
+        ]
+        attached.config["callbacks"] = kept
+    return attached  # type: ignore[no-any-return]
+
+
+def _holds_graph(candidate: Any) -> bool:
+    if isinstance(candidate, Pregel):
+        return True
+    if isinstance(candidate, RunnableBinding):
+        return _holds_graph(candidate.bound)
+    return isinstance(candidate, RunnableSequence) and any(_holds_graph(step) for step in candidate.steps)
+
+
+def instrument(handler: TrajectoryRecorder) -> None:
+    """Report every graph that this process runs from now on, in raw threads too. Cannot be undone.
+
+    Chains without a graph and bare model or tool calls are left out. Calling it again for the same journal does
+    nothing.
+    """
+    if handler.capture in _hooks:
+        return
+    handler.options = replace(handler.options, hook=True)
+    # A default is seen in every context, also in threads that copied none.
+    variable: ContextVar[BaseCallbackHandler | None] = ContextVar("agenther_live_recorder", default=handler)
+    _hooks[handler.capture] = variable
+    register_configure_hook(variable, inheritable=True)
+
+
+_hooks: dict[Capture, ContextVar[BaseCallbackHandler | None]] = {}
+
+
+def _is_step(tags: Sequence[str]) -> bool:
+    return any(tag.startswith("graph:step:") for tag in tags)
+
+
+def _handed_over(error: GraphBubbleUp) -> list[BaseMessage]:
+    """Give the messages of a hand-over, once it has reached the graph that it is for."""
+    command = error.args[0] if isinstance(error, ParentCommand) and error.args else None
+    return messages_in(command) if isinstance(command, Command) and command.graph != Command.PARENT else []
+
+
+def _model_name(metadata: Mapping[str, Any] | None, params: Mapping[str, Any]) -> str | None:
+    name = (metadata or {}).get("ls_model_name") or params.get("model") or params.get("model_name")
+    return str(name) if name else None
+
+
+def _usage(message: Any, response: LLMResult) -> list[int] | None:
+    usage = getattr(message, "usage_metadata", None)
+    if usage:
+        return [usage.get("input_tokens") or 0, usage.get("output_tokens") or 0]
+    told = (response.llm_output or {}).get("token_usage")
+    if isinstance(told, Mapping):
+        return [int(told.get("prompt_tokens") or 0), int(told.get("completion_tokens") or 0)]
+    return None
+
+
+def _tool_message(output: Any) -> ToolMessage | None:
+    """Find the message in what a tool gave back; of several (a hand-over carries the history) the last."""
+    if isinstance(output, ToolMessage):
+        return output
+    return next((message for message in reversed(messages_in(output)) if isinstance(message, ToolMessage)), None)
+
+
+def _as_text(output: Any) -> str:
+    return output if isinstance(output, str) else dumps(output)

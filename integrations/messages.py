@@ -1,0 +1,317 @@
+"""LangChain messages and tools in OpenAI's form, snapshotted the moment they are seen.
+
+A message may be mutated after the event that showed it, so `snapshot` copies what could change. What costs time
+(hashing images, joining blocks, cutting) is left to `finish`, which runs when facts are written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages
+from langgraph.types import Command, Overwrite
+
+__all__ = [
+    "content_key",
+    "dumps",
+    "finish",
+    "messages_in",
+    "openai_tools",
+    "plain",
+    "same_message",
+    "snapshot",
+    "to_messages",
+]
+
+_ROLES = {
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "system": "system",
+    "SystemMessageChunk": "system",
+    "tool": "tool",
+    "ToolMessageChunk": "tool",
+    "function": "function",
+    "FunctionMessageChunk": "function",
+}
+_CALL_BLOCKS = {"tool_use", "tool_call", "function_call", "tool_call_chunk", "input_json_delta", "custom_tool_call"}
+_THOUGHT_BLOCKS = {"reasoning", "thinking", "redacted_thinking", "reasoning_content"}
+_INLINE_BYTES = 1024  # binary parts longer than this are stored by hash and size
+_MAX_DEPTH = 8
+_MAX_ITEMS = 200
+
+
+def snapshot(message: BaseMessage) -> dict[str, Any] | None:
+    """Copy a message into OpenAI's form; None for what is no message of a conversation (RemoveMessage).
+
+    Content that is a list is copied part by part and still in LangChain's form until `finish`.
+    """
+    kind = message.type
+    role = _ROLES.get(kind)
+    if role is None:
+        role = _role_of_other(message)
+        if role is None:
+            return None
+    content = message.content
+    if type(content) is not str:
+        content = [dict(part) if isinstance(part, dict) else part for part in content]
+    wire: dict[str, Any] = {"role": role, "content": content}
+    if role == "assistant":
+        if isinstance(message, AIMessage):
+            if message.tool_calls or message.invalid_tool_calls:
+                calls = [_call(c["id"], c["name"], dumps(c["args"])) for c in message.tool_calls]
+                calls += [_call(c["id"], c["name"], c["args"]) for c in message.invalid_tool_calls]
+                wire["tool_calls"] = calls
+            if message.additional_kwargs and (reasoning := message.additional_kwargs.get("reasoning_content")):
+                wire["reasoning_content"] = reasoning
+    elif role == "tool":
+        if isinstance(message, ToolMessage):
+            wire["tool_call_id"] = message.tool_call_id
+        if message.name:
+            wire["name"] = message.name
+    elif message.name:
+        wire["name"] = message.name
+    return wire
+
+
+def _call(call_id: str | None, name: str | None, arguments: str | None) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name or "", "arguments": arguments or ""}}
+
+
+def _role_of_other(message: BaseMessage) -> str | None:
+    if message.type == "remove":
+        return None
+    role = str(getattr(message, "role", "user"))
+    return role if role in ("system", "developer", "user", "assistant", "tool", "function") else "user"
+
+
+def finish(wire: dict[str, Any], limit: int) -> bool:
+    """Bring a snapshot into its final form, in place; True if a field longer than `limit` characters was cut."""
+    content = wire["content"]
+    cut = False
+    if type(content) is str:
+        if len(content) > limit:
+            wire["content"] = shorten(content, limit)
+            cut = True
+    else:
+        parts, thought, cut = _parts(content, limit)
+        if thought and not wire.get("reasoning_content"):
+            wire["reasoning_content"] = thought
+        if all(part.get("type") == "text" and "text" in part for part in parts):
+            wire["content"] = "".join(part["text"] for part in parts)
+        else:
+            wire["content"] = parts
+    for call in wire.get("tool_calls", ()):
+        function = call["function"]
+        if type(function["arguments"]) is not str:
+            function["arguments"] = dumps(function["arguments"])
+        if len(function["arguments"]) > limit:
+            function["arguments"] = shorten(function["arguments"], limit)
+            cut = True
+    return cut
+
+
+def _parts(content: Sequence[Any], limit: int) -> tuple[list[dict[str, Any]], str, bool]:
+    """Sort the blocks of list content: parts to keep, the thought in it, whether something was cut."""
+    parts: list[dict[str, Any]] = []
+    thoughts: list[str] = []
+    cut = False
+    for part in content:
+        if not isinstance(part, dict):
+            part = {"type": "text", "text": str(part)}
+        kind = part.get("type")
+        if kind in _CALL_BLOCKS:
+            continue
+        if kind in _THOUGHT_BLOCKS:
+            thoughts.append(_thought(part))
+            continue
+        if kind in ("text", "output_text", "input_text"):
+            text = str(part.get("text") or "")
+            if len(text) > limit:
+                text, cut = shorten(text, limit), True
+            parts.append({"type": "text", "text": text})
+        else:
+            parts.append(_without_blobs(part, limit))
+    return parts, "\n".join(filter(None, thoughts)), cut
+
+
+def _thought(block: Mapping[str, Any]) -> str:
+    for key in ("reasoning", "thinking", "text", "reasoning_content"):
+        value = block.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, Mapping) and isinstance(value.get("text"), str):
+            return str(value["text"])
+    summary = block.get("summary")
+    if isinstance(summary, list):
+        return "\n".join(str(item.get("text", "")) for item in summary if isinstance(item, dict))
+    return ""
+
+
+def _without_blobs(value: Any, limit: int, depth: int = 0) -> Any:
+    """Replace large binary strings (base64, data URLs) by their hash and size, and cut other long ones."""
+    if isinstance(value, str):
+        if len(value) <= _INLINE_BYTES:
+            return value
+        head, comma, data = value.partition(",") if value.startswith("data:") else ("", "", value)
+        if comma or (len(value) > limit) or " " not in value[:256]:
+            digest = hashlib.sha256(data.encode("utf-8", "replace")).hexdigest()
+            return f"{head}{comma}sha256:{digest};chars={len(data)}"
+        return value
+    if isinstance(value, bytes | bytearray):
+        return f"sha256:{hashlib.sha256(value).hexdigest()};bytes={len(value)}"
+    if depth >= _MAX_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        return {str(key): _without_blobs(item, limit, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_blobs(item, limit, depth + 1) for item in value]
+    return value
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut a text, and say in it how long it was."""
+    return f"{text[:limit]}… [cut: {len(text)} characters]"
+
+
+def dumps(value: Any) -> str:
+    """Render a value as compact JSON; what JSON cannot hold becomes text."""
+    try:
+        return orjson.dumps(value, default=_text_of, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, ValueError):  # integers beyond 64 bits, lone surrogates, cycles
+        try:
+            return json.dumps(plain(value), ensure_ascii=True)
+        except (TypeError, ValueError):
+            return json.dumps(_text_of(value))
+
+
+def _text_of(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, BaseMessage):
+        return snapshot(value)
+    dump = getattr(value, "model_dump", None)
+    try:
+        return dump(mode="json") if dump is not None and not isinstance(value, type) else str(value)
+    except Exception:  # foreign code; a fact with one odd value is still a fact
+        return f"<{type(value).__name__}>"
+
+
+def plain(value: Any, limit: int = 65_536, depth: int = 0) -> Any:
+    """Copy a value as JSON-like data, bounded in depth, width and length of texts."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= limit else shorten(value, limit)
+    if depth >= _MAX_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, limit, depth + 1) for key, item in list(value.items())[:_MAX_ITEMS]}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item, limit, depth + 1) for item in list(value)[:_MAX_ITEMS]]
+    converted = _text_of(value)
+    return plain(converted, limit, depth + 1) if not isinstance(converted, str) else converted[:limit]
+
+
+def content_key(message: BaseMessage) -> tuple[Any, ...]:
+    """Give a key that two messages share exactly when they say the same; cheap where the content is text."""
+    content: Any = message.content
+    if type(content) is not str:
+        content = tuple(_part_key(part) for part in content)
+    calls = getattr(message, "tool_calls", None)
+    return (
+        _ROLES.get(message.type, message.type),
+        content,
+        getattr(message, "tool_call_id", None),
+        tuple((call["id"], call["name"], str(call["args"])) for call in calls) if calls else None,
+    )
+
+
+def _part_key(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return str(part)
+    return tuple((key, value if isinstance(value, str) else repr(value)) for key, value in sorted(part.items()))
+
+
+def same_message(one: BaseMessage, other: BaseMessage) -> bool:
+    """Whether two messages of one id say the same."""
+    return one is other or (
+        one.content == other.content and getattr(one, "tool_calls", None) == getattr(other, "tool_calls", None)
+    )
+
+
+def to_messages(given: Any) -> list[BaseMessage] | None:
+    """Read what a caller may send as messages (objects, tuples, dicts, text); None if it is something else."""
+    if isinstance(given, BaseMessage):
+        return [given]
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, Sequence):
+        return None
+    if all(isinstance(item, BaseMessage) for item in given):
+        return list(given)
+    try:
+        return list(convert_to_messages(given))
+    except Exception:  # not messages after all
+        return None
+
+
+def messages_in(output: Any) -> list[BaseMessage]:
+    """Find the messages that a node's output adds to the state: in dicts, Commands, lists of them, or bare."""
+    if output is None or isinstance(output, str):
+        return []
+    if isinstance(output, BaseMessage):
+        return [output]
+    if isinstance(output, dict):
+        return [message for value in output.values() for message in _messages_of(value)]
+    if isinstance(output, Command):
+        update = output.update
+        if isinstance(update, list | tuple):
+            return [message for pair in update if _is_pair(pair) for message in _messages_of(pair[1])]
+        return messages_in(update)
+    if isinstance(output, list | tuple):
+        return [message for item in output for message in messages_in(item)]
+    return _messages_of(getattr(output, "messages", None))
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
+
+
+def _messages_of(value: Any) -> list[BaseMessage]:
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, list) and value and isinstance(value[-1], BaseMessage):
+        return [item for item in value if isinstance(item, BaseMessage)]
+    if isinstance(value, Overwrite):
+        return _messages_of(value.value)
+    return []
+
+
+def openai_tools(tools: Any) -> list[dict[str, Any]]:
+    """Bring tool schemas, as the providers' clients send them, into OpenAI's form."""
+    found: list[dict[str, Any]] = []
+    for tool in tools if isinstance(tools, list | tuple) else ():
+        if not isinstance(tool, Mapping):
+            continue
+        if isinstance(tool.get("function"), Mapping):
+            found.append({"type": "function", "function": plain(tool["function"])})
+        elif "function_declarations" in tool:
+            found += [_function(item, "parameters") for item in tool["function_declarations"] if "name" in item]
+        elif "name" in tool:
+            found.append(_function(tool, "input_schema" if "input_schema" in tool else "parameters"))
+        else:  # a tool that the provider runs itself
+            found.append(plain(dict(tool)))
+    return found
+
+
+def _function(tool: Mapping[str, Any], schema: str) -> dict[str, Any]:
+    function = {"name": tool["name"], "description": tool.get("description"), "parameters": tool.get(schema)}
+    return {"type": "function", "function": {key: plain(value) for key, value in function.items() if value is not None}}

@@ -1,0 +1,1 @@
+"""Capture on real graphs: every shape gives exactly one correct trajectory."""

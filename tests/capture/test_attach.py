@@ -1,0 +1,372 @@
+"""Ways to attach, and what must never happen: a run recorded twice, a run lost, an agent disturbed."""
+
+import gc
+import os
+import threading
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler, adispatch_custom_event, dispatch_custom_event
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
+
+from agenther_live.errors import GraphError
+from agenther_live.facts import current_trajectory
+from agenther_live.integrations.langgraph import Capture, TrajectoryRecorder, attach
+from tests.capture.kit import Keep, Recording, Scripted, Streaming, acts, ask, by_turn, drive, quiet, roles, say, user
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def agent(*lines, tools=(add,), model=Scripted, **kwargs):
+    lines = lines or (ask(("add", {"a": 1, "b": 1})), say("two"))
+    return create_agent(model(script=by_turn(*lines)), list(tools), **kwargs)
+
+
+EXPECTED = [[("add", "2", False)], []]
+
+
+@pytest.mark.parametrize(
+    "thing", [StateGraph(MessagesState), object(), RunnableLambda(lambda x: x), Scripted(script=[]), "graph", None]
+)
+def test_only_compiled_graphs_are_taken(recording: Recording, thing):
+    with pytest.raises(GraphError) as error:
+        recording.attach(thing)
+    assert ("call .compile() first" in str(error.value)) == isinstance(thing, StateGraph)
+
+
+def test_the_original_graph_is_left_alone(recording: Recording):
+    graph = agent()
+    attached = recording.attach(graph)
+    assert type(attached) is type(graph)
+    drive(graph, user("not recorded"))
+    assert recording.trajectories() == []
+    drive(attached, user("recorded"))
+    assert recording.only().goal == "recorded"
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("combination", ["twice", "and invoke", "list", "and hidden parent", "bound"])
+def test_attached_more_than_once(recording: Recording, combination, how):
+    graph, config = recording.attach(agent(), name="first"), {}
+    recorder = recording.recorder()
+    if combination == "twice":
+        graph = recording.attach(graph, name="second")
+    elif combination == "and invoke":
+        config = {"callbacks": [recorder, recording.recorder()]}
+    elif combination == "list":
+        graph, config = agent(), {"callbacks": [recorder, recorder]}
+    elif combination == "and hidden parent":
+        inner = graph
+        builder = StateGraph(MessagesState)
+        builder.add_node("inner", inner)
+        builder.add_edge(START, "inner")
+        graph = recording.attach(builder.compile())
+    else:
+        graph = recording.attach(graph.with_config(tags=["x"]), name="second")
+    drive(graph, user("1+1"), config, how=how)
+    t = recording.only()
+    assert acts(t, "inner" if combination == "and hidden parent" else "") == EXPECTED
+    assert len(t.runs) == 1
+    assert t.agent == {"twice": "second", "bound": "second", "and invoke": "first"}.get(combination, "agent")
+
+
+def test_other_handlers_are_unharmed(recording: Recording):
+    class Other(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.events: list[str] = []
+
+        def on_chain_start(self, *args: Any, **kwargs: Any) -> None:
+            self.events.append("start")
+
+        def on_chain_end(self, *args: Any, **kwargs: Any) -> None:
+            self.events.append("end")
+
+        def on_llm_end(self, *args: Any, **kwargs: Any) -> None:
+            self.events.append("llm")
+
+    alone, beside = Other(), Other()
+    agent().invoke(user("1+1"), {"callbacks": [alone]})
+    recording.attach(agent()).invoke(user("1+1"), {"callbacks": [beside]})
+    assert alone.events == beside.events
+    assert acts(recording.only()) == EXPECTED
+
+
+def test_bare_models_and_tools_are_no_runs(recording: Recording):
+    recorder = recording.recorder()
+    Scripted(script=lambda m: say("hi")).invoke("hello", {"callbacks": [recorder]})
+    add.invoke({"a": 1, "b": 2}, {"callbacks": [recorder]})
+    RunnableLambda(lambda x: x).invoke(1, {"callbacks": [recorder]})
+    assert recording.runs() == []
+    recording.clean()
+
+
+def test_a_model_that_carries_the_handler(recording: Recording):
+    recorder = recording.recorder()
+    model = Scripted(script=by_turn(ask(("add", {"a": 1, "b": 1})), say("two")), callbacks=[recorder])
+    drive(create_agent(model, [add]), user("not attached"))
+    assert recording.runs() == []
+    drive(recording.attach(create_agent(model, [add])), user("attached"))
+    assert acts(recording.only()) == EXPECTED
+
+
+def test_run_ids_of_the_caller_may_repeat(recording: Recording):
+    graph, run_id = recording.attach(agent()), uuid4()
+    for i in range(3):
+        graph.invoke(user(f"g{i}"), {"run_id": run_id})
+    with pytest.warns(RuntimeWarning, match="only for the first"):
+        graph.batch([user("b0"), user("b1")], {"run_id": uuid4()})
+    found = recording.trajectories()
+    recording.clean()
+    assert sorted(t.goal for t in found) == ["b0", "b1", "g0", "g1", "g2"]
+    assert [t.runs[0].run_id for t in found if t.goal[0] == "g"] == [str(run_id)] * 3
+    assert len({t.trajectory_id for t in found}) == 5
+    assert all(acts(t) == EXPECTED for t in found)
+
+
+def test_the_off_tag_skips_one_run(recording: Recording):
+    graph = recording.attach(agent())
+    graph.invoke(user("skipped"), {"tags": ["agenther:off"]})
+    graph.invoke(user("kept"))
+    assert recording.only().goal == "kept"
+
+
+def test_sampling_keeps_all_turns_of_a_thread_or_none(recording: Recording):
+    graph = recording.attach(agent(checkpointer=InMemorySaver()), sample_rate=0.5)
+    for i in range(40):
+        for turn in "ab":
+            graph.invoke(user(f"{i}{turn}"), {"configurable": {"thread_id": str(i)}})
+    found = [t.goal for t in recording.trajectories()]
+    recording.clean()
+    assert 20 <= len(found) <= 60
+    assert {g[:-1] for g in found if g.endswith("a")} == {g[:-1] for g in found if g.endswith("b")}
+    recording.attach(agent(), sample_rate=0.0).invoke(user("never"))
+    assert "never" not in [t.goal for t in recording.trajectories()]
+
+
+def test_subject_and_tenant_come_from_the_metadata(recording: Recording):
+    graph = recording.attach(agent(), subject_key="user_id", tenant_key="tenant", conversational=True)
+    graph.invoke(user("1+1"), {"metadata": {"user_id": 7, "tenant": "acme"}})
+    t = recording.only()
+    assert (t.subject, t.tenant, t.flags) == ("7", "acme", ("conversational",))
+    graph.invoke(user("again"), {"metadata": {"tenant": "acme"}})
+    assert recording.counts["missing_metadata:user_id"] == 1
+
+
+def test_a_block_makes_its_runs_one_trajectory(recording: Recording):
+    token = current_trajectory.set(("tr-1", "the goal"))
+    try:
+        graph = recording.attach(agent())
+        graph.invoke(user("first"))
+        graph.invoke(user("second"))
+        graph.batch([user("third")])
+    finally:
+        current_trajectory.reset(token)
+    t = recording.only()
+    assert (t.goal, len(t.runs), len(t.steps)) == ("the goal", 3, 6)
+    assert roles(t) == "uata" * 3
+    graph.invoke(user("outside"))
+    assert [t.goal for t in recording.trajectories()] == ["the goal", "outside"]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_rewards_given_inside_the_graph(recording: Recording, how):
+    @tool
+    def good() -> str:
+        """Reward in a tool."""
+        dispatch_custom_event("reward", {"score": 0.75, "key": "speed", "comment": "quick"})
+        return "ok"
+
+    @tool("good")
+    async def agood() -> str:
+        """Reward in a tool."""
+        await adispatch_custom_event("reward", {"score": 0.75, "key": "speed", "comment": "quick"})
+        return "ok"
+
+    graph = agent(ask(("good", {})), say("done"), tools=[good if how == "invoke" else agood])
+    drive(recording.attach(graph), user("go"), how=how)
+    t = recording.only()
+    (reward,) = [record for record in [*recording.loose("feedback"), *recording.records] if record["k"] == "feedback"]
+    assert reward["trajectory_root"] == t.trajectory_id
+    assert (reward["source"], reward["score"], reward["key"], reward["comment"]) == ("reward", 0.75, "speed", "quick")
+    assert reward["success"] is None
+
+
+def test_a_forked_child_records_its_own_runs_only(recording: Recording):
+    graph = recording.attach(agent())
+
+    @tool
+    def fork() -> str:
+        """Fork within an open run."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                graph.invoke(user("child"))
+                recording.writer.close()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        return "forked"
+
+    drive(recording.attach(agent(ask(("fork", {})), say("done"), tools=[fork])), user("parent"))
+    assert sorted(t.goal for t in recording.trajectories()) == ["child", "parent"]
+
+
+METHODS = [name for name in dir(TrajectoryRecorder) if name.startswith("on_") and name in vars(TrajectoryRecorder)]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fault_in_the_handler_does_not_reach_the_agent(tmp_path, method, how):
+    """Whatever the capture code below a method raises, the result is what it is without us."""
+
+    @tool
+    def confirm() -> str:
+        """Ask."""
+        return str(interrupt("ok?"))
+
+    def build():
+        lines = (ask(("add", {"a": 1, "b": 1}), ("confirm", {})), say("two"))
+        return agent(*lines, tools=(add, confirm), checkpointer=InMemorySaver())
+
+    def play(graph):
+        config = {"configurable": {"thread_id": "t"}}
+        drive(graph, user("go"), config, how=how)
+        result = drive(graph, Command(resume="yes"), config, how=how)
+        return [(m.type, m.content) for m in result["messages"]]
+
+    recording = Recording(tmp_path)
+    recorder = recording.recorder()
+
+    class Broken(dict):
+        """The table of runs, broken while the method under test looks at it."""
+
+        def get(self, *args):
+            return self._maybe(super().get, args)
+
+        def pop(self, *args):
+            return self._maybe(super().pop, args)
+
+        def __contains__(self, key):
+            return self._maybe(super().__contains__, (key,))
+
+        def _maybe(self, function, args):
+            import sys
+
+            frame = sys._getframe(2)
+            while frame is not None:
+                if frame.f_code.co_name == method:
+                    raise MemoryError(method)
+                frame = frame.f_back
+            return function(*args)
+
+    recorder._runs = recording.capture.runs = Broken()
+    assert play(attach(build(), recorder)) == play(build())
+    if method not in ("on_llm_start", "on_llm_error", "on_chain_error", "on_tool_error", "on_custom_event") and not (
+        method.startswith("on_retriever")
+    ):
+        assert recording.counts["capture_errors"] > 0
+
+
+def test_a_broken_sink_does_not_reach_the_agent(recording: Recording):
+    class Sink:
+        def append(self, records):
+            raise OSError("disk full")
+
+        def register(self, drain):
+            pass
+
+        def count(self, name, n=1):
+            raise OSError("really full")
+
+    capture = Capture(Sink(), Keep(), recording.settings)
+    graph = attach(agent(), TrajectoryRecorder(capture))
+    assert graph.invoke(user("1+1"))["messages"][-1].content == "two"
+    assert not capture.runs
+    assert not capture.roots
+
+
+def test_bounds_are_kept_and_told(tmp_path):
+    @tool
+    def long() -> str:
+        """Say much."""
+        return "x" * 10_000
+
+    recording = Recording(tmp_path, max_field_bytes=1000)
+    drive(recording.attach(agent(ask(("long", {})), say("done"), tools=[long])), user("go"))
+    t = recording.only()
+    assert t.steps[0].actions[0].observation == "x" * 1000 + "… [cut: 10000 characters]"
+    assert recording.counts["truncated_fields"] == 1
+    assert len(str(recording.records)) < 4000
+
+
+@pytest.mark.parametrize("bound", [{"max_run_events": 20}, {"max_run_bytes": 300}])
+def test_a_run_that_goes_on_for_ever_is_bounded(tmp_path, bound):
+    def endless(messages):
+        return ask(("add", {"a": 1, "b": len(messages)}, f"c{len(messages)}"), text="again " * 5)
+
+    recording = Recording(tmp_path, **bound)
+    graph = recording.attach(create_agent(Scripted(script=endless), [add]))
+    with quiet(RecursionError):
+        graph.invoke(user("go"), {"recursion_limit": 60})
+    t = recording.only()
+    assert t.status == "error"
+    assert t.flags == ("truncated",)
+    assert 0 < len(t.steps) < 12
+    assert recording.counts["truncated_runs"] == 1
+
+
+def test_too_many_open_runs_are_counted_and_left_out(tmp_path):
+    recording = Recording(tmp_path, max_open_runs=2)
+    gate = threading.Barrier(3, timeout=5)
+
+    @tool
+    def meet() -> str:
+        """Wait for the others."""
+        gate.wait()
+        return "met"
+
+    graph = recording.attach(agent(ask(("meet", {})), say("done"), tools=[meet]))
+    graph.batch([user("a"), user("b"), user("c")])
+    assert len(recording.trajectories()) == 2
+    assert recording.counts["dropped_runs"] == 1
+    recording.clean()
+
+
+def test_memory_stays_flat_over_many_runs(recording: Recording):
+    builder = StateGraph(MessagesState)
+    builder.add_node("talk", lambda s: {"messages": [say("hi")]})
+    builder.add_edge(START, "talk")
+    graph = recording.attach(builder.compile())
+    given = user("go")
+
+    def many(count):
+        for _ in range(count):
+            graph.invoke(given)
+        gc.collect()
+        return len(gc.get_objects())
+
+    many(100)
+    before = many(50)
+    after = many(500)
+    assert after - before < 100, after - before
+    recording.clean()
+
+
+def test_streamed_words_are_one_reply(recording: Recording):
+    lines = (ask(("add", {"a": 1, "b": 1}), text="let me see"), say("it is two"))
+    graph = recording.attach(agent(*lines, model=Streaming))
+    words = [chunk.content for chunk, _ in graph.stream(user("1+1"), stream_mode="messages")]
+    assert len(words) > 4
+    t = recording.only()
+    assert acts(t) == EXPECTED
+    assert [step.thought.replace(" ", "") for step in t.steps] == ["letmesee", "itistwo"]
