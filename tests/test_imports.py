@@ -38,7 +38,7 @@ LOCAL = FACTS | SETTINGS | names("journal redact relabel shards")
 TRAINERS = names("torch transformers trl datasets accelerate")
 SDKS = names("langchain langchain_core langchain_openai langgraph openai httpx genai_prices")
 DATABASES = names("sqlalchemy duckdb duckdb_sqlalchemy alembic pyarrow psycopg pandas polars")
-MEETING = LOCAL | names("evaluate buffer integrations scheduler")
+MEETING = LOCAL | names("evaluate replies buffer integrations scheduler")
 TOP = MEETING | names("compose live")
 
 RULES = {
@@ -61,7 +61,8 @@ RULES = {
     "integrations.trl": Rule(LOCAL, TRAINERS),
     "evaluate": Rule(LOCAL, names("pydantic")),
     "scheduler": Rule(MEETING, names("pydantic orjson apscheduler")),
-    "compose": Rule(MEETING, names("pydantic")),
+    "replies": Rule(LOCAL),
+    "compose": Rule(MEETING, names("pydantic langchain_core")),
     "live": Rule(MEETING | names("compose"), names("pydantic apscheduler langchain_core langgraph")),
     "": Rule(TOP),
     "render": Rule(DOMAIN, names("rich")),

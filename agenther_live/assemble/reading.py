@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from agenther_live.lanes import Draft, Entry, Lane, Slot, text_of
+from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, text_of
 from agenther_live.trajectory import Run, Status
 
 __all__ = ["Reading", "Tale"]

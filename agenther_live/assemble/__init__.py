@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agenther_live.lanes import Lane, text_of
-from agenther_live.reading import Reading, Tale
+from agenther_live.assemble.lanes import Lane, text_of
+from agenther_live.assemble.reading import Reading, Tale
 from agenther_live.trajectory import Status, Trajectory
 
 __all__ = ["assemble"]
