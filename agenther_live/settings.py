@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -18,10 +22,13 @@ from agenther_live.errors import SettingsError
 ShardFormat = Literal["trl_sft", "sharegpt", "goal_contrast", "swift_sft", "axolotl_sft", "openai_sft"]
 
 
+_BETWEEN_NAMES = re.compile(r",(?!\s*[a-z_]+=)")  # `openai:x,base_url=http://…,rules` is two names
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Units are in the names; sizes are bytes, times are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="AGENTHER_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="AGENTHER_", env_ignore_empty=True, frozen=True, extra="forbid")
 
     home: Path = Field(Path("agenther"), description="Directory that holds journal, buffer, replies and shards.")
     enabled: bool = Field(True, description="False switches everything off; the agent runs as if never attached.")
@@ -55,7 +62,9 @@ class Settings(BaseSettings):
 
     # relabel
     relabeler: str | None = Field(None, description="'template' or a chat model; None captures and analyses only.")
-    judges: tuple[str, ...] = Field((), description="'rules' or chat models; an empty panel accepts nothing.")
+    judges: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="'rules' or chat models; an empty panel accepts nothing."
+    )
     detector: str = Field("rules", description="Stage 1: 'rules' or a chat model.")
     extractor: str = Field("rules", description="Stage 2: 'rules' or a chat model.")
     theta: float = Field(0.5, ge=0, le=1, description="Confidence gate θ of relabeler and judges.")
@@ -71,14 +80,18 @@ class Settings(BaseSettings):
     max_retries: int = Field(5, ge=0, description="Tries of an errored trajectory before it stays errored.")
     spend_per_day_usd: float = Field(5.0, ge=0, description="Cap on model spend of one UTC day.")
     tokens_per_day: int = Field(5_000_000, ge=0, description="Cap on model tokens of one UTC day.")
-    allowed_hosts: tuple[str, ...] | None = Field(None, description="Hosts that text may go to; None: any.")
+    allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None, description="Hosts that text may go to; None: any."
+    )
 
     # worker
     tick_seconds: float = Field(1.0, gt=0, description="Pause between two ticks.")
     batch: int = Field(200, ge=1, description="Trajectories relabeled per tick.")
 
     # shards
-    formats: tuple[ShardFormat, ...] = Field(("trl_sft", "sharegpt"), description="Shard formats to publish.")
+    formats: Annotated[tuple[ShardFormat, ...], NoDecode] = Field(
+        ("trl_sft", "sharegpt"), description="Shard formats to publish."
+    )
     shard_rows: int = Field(1000, ge=1, description="Rows at which a shard is closed.")
     shard_bytes: int = Field(64 << 20, ge=1, description="Bytes at which a shard is closed.")
     shard_seconds: float = Field(60, ge=0, description="Age of the oldest pending sample at which a shard is closed.")
@@ -89,7 +102,20 @@ class Settings(BaseSettings):
     @field_validator("judges", "formats", "allowed_hosts", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+        """Read a list from text: JSON, or names with commas between (an option of a model is no name of its own)."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError(f"a JSON list, or names with commas between: {error}") from None
+        return tuple(name for part in _BETWEEN_NAMES.split(value) if (name := part.strip()))
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _at_home(cls, value: Path) -> Path:
+        return value.expanduser()
 
     @classmethod
     def settings_customise_sources(
@@ -101,8 +127,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Argument beats environment beats file."""
-        home = Path(init_settings.init_kwargs.get("home") or env_settings().get("home") or "agenther")  # type: ignore[attr-defined]
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=home / "agenther.toml")
+        given = init_settings.init_kwargs.get("home") or env_settings().get("home") or "agenther"  # type: ignore[attr-defined]
+        file = Path(given).expanduser() / "agenther.toml"
+        try:
+            toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{file} cannot be read: {error}") from None
         return init_settings, env_settings, toml
 
 
@@ -115,7 +145,15 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("invalid settings: " + "; ".join(lines)) from None
-    except ValueError as error:  # a broken TOML file
+        raise SettingsError("invalid settings: " + "; ".join(map(_told, error.errors()))) from None
+    except ValueError as error:  # a source that cannot be read
         raise SettingsError(f"invalid settings: {error}") from None
+
+
+def _told(error: Any) -> str:
+    """One wrong setting in words: its name, its value, and what is allowed."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        return f"{name} = {error['input']!r}: {error['msg']}"
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"{name} = {error['input']!r}: there is no such setting" + (f", did you mean {near[0]}?" if near else "")

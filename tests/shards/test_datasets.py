@@ -1,0 +1,101 @@
+"""What `datasets` makes of the shards: the reader under TRL, LLaMA-Factory, ms-swift and axolotl."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+
+import pytest
+
+from agenther_live.shards.formats import encode, row
+from agenther_live.shards.publish import publish_due
+from agenther_live.shards.rotate import Limits
+from tests.shards.examples import AT, PRICE, WEIGH, call, hindsight, no_final, one_call, plain, said, sample, tool, user
+from tests.shards.ledger import SqliteLedger
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hf"))
+    module = pytest.importorskip("datasets")
+    module.disable_progress_bars()
+    return module
+
+
+def varied():
+    """Samples whose shards differ in everything that a reader could infer a schema from."""
+    odd = {"fruit": {"kind": ["pear", None, 3]}, "ripe": True, "at": "2026-01-01", "n": 2**60, "x": 0.25}
+    return [
+        plain(1),  # no call, no tool, no version, no judge
+        one_call(1),
+        hindsight(1),
+        sample(
+            [user("2026-01-01"), said("", call("a", "weigh", {})), tool("a", '{"g": 1}'), said("12")],
+            tools=(WEIGH,),
+            trajectory_id="t-2",
+            policy_version="v2",
+        ),
+        sample(
+            [user("7"), said("null", call("a", "price", odd)), tool("a", "[]"), said("2026-01-01")],
+            tools=(PRICE,),
+            trajectory_id="t-3",
+            policy_version="3",
+        ),
+        hindsight(2, policy_version="2026-03-01T10:00:00"),
+    ]
+
+
+@pytest.mark.parametrize("fmt", ["trl_sft", "sharegpt", "swift_sft", "axolotl_sft"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_every_order_of_shards_loads_as_it_was_written(datasets, tmp_path, fmt, streaming):
+    """Plain `load_dataset("json")`, without our README: one row a shard, each of the shapes first once."""
+    samples = [one for one in varied() if fmt != "sharegpt" or one.kind != "hindsight"]
+    for first in range(len(samples)):
+        ordered = samples[first:] + samples[:first]
+        wanted = [json.loads(encode(row(fmt, one))) for one in ordered]
+        folder = tmp_path / f"{first}"
+        folder.mkdir()
+        files = []
+        for number, one in enumerate(ordered):
+            files.append(str(folder / f"{number:08d}.jsonl"))
+            (folder / f"{number:08d}.jsonl").write_bytes(encode(row(fmt, one)))
+        loaded = datasets.load_dataset(
+            "json", data_files=files, split="train", streaming=streaming, cache_dir=str(tmp_path / "cache")
+        )
+        assert list(loaded) == wanted
+
+
+def test_the_readme_makes_each_format_a_configuration(datasets, tmp_path):
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    samples = [*varied(), no_final(1)]
+    ledger.add(samples)
+    root = tmp_path / "shards"
+    formats = ("trl_sft", "sharegpt", "goal_contrast", "swift_sft", "axolotl_sft", "openai_sft")
+    publish_due(ledger, root, formats, now=AT + timedelta(hours=1), limits=Limits(rows=2), flush=True)
+    (root / "trl_sft" / "99999999.jsonl").write_text('{"not": "published"}\n')
+    for fmt in formats[:-1]:
+        loaded = datasets.load_dataset(str(root), fmt, split="train", cache_dir=str(tmp_path / "cache"))
+        wanted = []
+        for path in sorted((root / fmt).glob("0*.jsonl")):
+            wanted += [json.loads(line) for line in path.read_bytes().splitlines()]
+        assert list(loaded) == wanted, fmt
+        assert len(loaded) == {"sharegpt": 5, "goal_contrast": 2}.get(fmt, 7)
+
+
+def test_dataset_info_leads_to_the_live_shards(datasets, tmp_path):
+    """The same calls that LLaMA-Factory's loader makes for a `script_url` entry."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.add([plain(n) for n in range(3)])
+    root = tmp_path / "shards"
+    publish_due(ledger, root, ("sharegpt",), now=AT, flush=True)
+    entry = json.loads((root / "dataset_info.json").read_text())["agenther_sharegpt"]
+    loaded = datasets.load_dataset(
+        path=os.path.join(root, entry["script_url"]),
+        name=entry["subset"],
+        split=entry["split"],
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert [made[entry["columns"]["messages"]][0]["from"] for made in loaded] == ["human"] * 3
+    assert [made[entry["columns"]["system"]] for made in loaded] == [""] * 3
