@@ -1,0 +1,269 @@
+"""Trajectories, samples and facts as rows: pure functions both ways.
+
+The payload column holds a whole record as zstd-compressed JSON, exactly as it was set, so that it comes out equal;
+the other columns are what people query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from agenther_live.labels import Sample
+from agenther_live.trajectory import Message, Record, ToolCall, Trajectory
+
+__all__ = ["MESSAGE", "RUN", "STEP", "TRAJECTORY", "json_text", "pack", "pack_record", "unpack"]
+
+_zstd: Any = pa.Codec("zstd", compression_level=1)
+
+TRAJECTORY = (
+    "trajectory_id",
+    "revision",
+    "thread_id",
+    "agent",
+    "policy_version",
+    "goal",
+    "final_answer",
+    "error_type",
+    "error_message",
+    "n_runs",
+    "n_steps",
+    "n_errors",
+    "started_at",
+    "finished_at",
+    "source",
+    "subject",
+    "tenant",
+    "tags",
+    "metadata",
+    "flags",
+    "ingested_at",
+    "size",
+    "payload",
+)
+RUN = (
+    "trajectory_id",
+    "revision",
+    "idx",
+    "root_key",
+    "run_id",
+    "policy_version",
+    "status",
+    "started_at",
+    "finished_at",
+    "error_type",
+    "error_message",
+    "models",
+    "prompt_tokens",
+    "completion_tokens",
+)
+MESSAGE = (
+    "trajectory_id",
+    "revision",
+    "agent_path",
+    "idx",
+    "role",
+    "content",
+    "tool_calls",
+    "tool_call_id",
+    "name",
+    "in_context",
+)
+STEP = (
+    "trajectory_id",
+    "revision",
+    "idx",
+    "action_idx",
+    "agent_path",
+    "node",
+    "model",
+    "thought",
+    "action_name",
+    "action_input",
+    "observation",
+    "is_error",
+    "attempts",
+    "call_id",
+    "at",
+)
+SAMPLE = (
+    "sample_id",
+    "trajectory_id",
+    "goal_id",
+    "kind",
+    "goal",
+    "weight",
+    "revision",
+    "outcome_rev",
+    "relabeling_id",
+    "content_hash",
+    "created_at",
+    "size",
+    "payload",
+)
+
+
+def json_text(value: Any) -> str:
+    """Give a JSON-like value as text for a JSON column; what JSON cannot say is said as text."""
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def pack(data: bytes) -> bytes:
+    """Compress bytes for a payload column (zstd, level 1)."""
+    packed: bytes = _zstd.compress(data, asbytes=True)
+    return packed
+
+
+def unpack(packed: bytes, size: int) -> bytes:
+    """Give back what `pack` was given; `size` is its length in bytes."""
+    data: bytes = _zstd.decompress(packed, decompressed_size=size, asbytes=True)
+    return data
+
+
+def pack_record(record: Record) -> tuple[int, bytes]:
+    """Give a record's (size, payload); only fields that were set are written, so that it comes back equal."""
+    data = record.model_dump_json(exclude_unset=True).encode()
+    return len(data), pack(data)
+
+
+def trajectory_of(size: int, payload: bytes) -> Trajectory:
+    """Read a trajectory's payload."""
+    return Trajectory.model_validate_json(unpack(payload, size))
+
+
+def sample_of(size: int, payload: bytes) -> Sample:
+    """Read a sample's payload."""
+    return Sample.model_validate_json(unpack(payload, size))
+
+
+def trajectory_row(trajectory: Trajectory, *, now: datetime) -> tuple[Any, ...]:
+    """Give the row of `store.trajectories`, in the order of TRAJECTORY."""
+    size, payload = pack_record(trajectory)
+    return (
+        trajectory.trajectory_id,
+        trajectory.revision,
+        trajectory.thread_id,
+        trajectory.agent,
+        trajectory.policy_version,
+        trajectory.goal,
+        trajectory.final_answer,
+        trajectory.error_type,
+        trajectory.error_message,
+        len(trajectory.runs),
+        len({(step.agent_path, step.idx) for step in trajectory.steps}),
+        sum(action.is_error for step in trajectory.steps for action in step.actions),
+        trajectory.started_at,
+        trajectory.finished_at,
+        trajectory.source,
+        trajectory.subject,
+        trajectory.tenant,
+        json_text(trajectory.tags) if trajectory.tags else None,
+        json_text(trajectory.metadata) if trajectory.metadata else None,
+        json_text(trajectory.flags) if trajectory.flags else None,
+        now,
+        size,
+        payload,
+    )
+
+
+def run_rows(trajectory: Trajectory) -> Iterable[tuple[Any, ...]]:
+    """Give the rows of `store.runs`, in the order of RUN."""
+    head = (trajectory.trajectory_id, trajectory.revision)
+    for index, run in enumerate(trajectory.runs):
+        yield (
+            *head,
+            index,
+            run.root_key,
+            run.run_id,
+            run.policy_version,
+            run.status,
+            run.started_at,
+            run.finished_at,
+            run.error_type,
+            run.error_message,
+            json_text(run.models) if run.models else None,
+            run.prompt_tokens,
+            run.completion_tokens,
+        )
+
+
+def message_rows(trajectory: Trajectory) -> Iterable[tuple[Any, ...]]:
+    """Give the rows of `store.messages`, in the order of MESSAGE."""
+    yield from _conversation(trajectory, "", trajectory.messages, trajectory.context_len)
+    for path, messages in trajectory.nested.items():
+        yield from _conversation(trajectory, path, messages, 0)
+
+
+def _conversation(
+    trajectory: Trajectory, path: str, messages: Sequence[Message], context_len: int
+) -> Iterable[tuple[Any, ...]]:
+    key, revision = trajectory.trajectory_id, trajectory.revision
+    for index, message in enumerate(messages):
+        content, calls = message.content, message.tool_calls
+        yield (
+            key,
+            revision,
+            path,
+            index,
+            message.role,
+            content if content is None or isinstance(content, str) else json_text(content),
+            json_text([_call(call) for call in calls]) if calls else None,
+            message.tool_call_id,
+            message.name,
+            index < context_len,
+        )
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = call.function
+    if call.model_extra or function.model_extra:
+        return call.wire()
+    return {"id": call.id, "type": call.type, "function": {"name": function.name, "arguments": function.arguments}}
+
+
+def step_rows(trajectory: Trajectory) -> Iterable[tuple[Any, ...]]:
+    """Give the rows of `store.steps`, in the order of STEP: one per action, one for a step without any."""
+    key, revision = trajectory.trajectory_id, trajectory.revision
+    for step in trajectory.steps:
+        head = (step.agent_path, step.node, step.model, step.thought)
+        if not step.actions:
+            yield (key, revision, step.idx, 0, *head, None, None, None, False, 0, None, step.at)
+        for index, action in enumerate(step.actions):
+            yield (
+                key,
+                revision,
+                step.idx,
+                index,
+                *head,
+                action.name,
+                action.input,
+                action.observation,
+                action.is_error,
+                action.attempts,
+                action.call_id,
+                step.at,
+            )
+
+
+def sample_row(sample: Sample, *, revision: int, relabeling_id: str | None, now: datetime) -> tuple[Any, ...]:
+    """Give the row of `store.samples`, in the order of SAMPLE."""
+    size, payload = pack_record(sample)
+    return (
+        sample.sample_id,
+        sample.trajectory_id,
+        sample.goal_id,
+        sample.kind,
+        sample.goal,
+        sample.weight,
+        revision,
+        sample.outcome_rev,
+        relabeling_id,
+        sample.content_hash,
+        now,
+        size,
+        payload,
+    )

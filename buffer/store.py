@@ -1,0 +1,383 @@
+"""The replay buffer as the rest of the package sees it: one object, each call one transaction.
+
+The database's file is open only while a call runs (several calls may share one opening, `hold`), so that notebooks,
+the stock `duckdb` and `agenther-live sql` get their turn while the system runs. Every method may be called from any
+thread, and from any process where nobody else has the file open at that moment.
+
+All methods raise `BufferLocked` where another process holds the file for longer than `lock_timeout_seconds`,
+`BufferVersion` where a newer version of the package wrote it, and `BufferError` where the database refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from agenther_live.assemble import assemble
+from agenther_live.buffer import calls, evidence, figures, ingest, ledger, migrations, work
+from agenther_live.buffer import samples as sample_store
+from agenther_live.buffer.calls import Call, Spend
+from agenther_live.buffer.duckdb import DuckDB
+from agenther_live.buffer.engine import Engine, Transaction
+from agenther_live.buffer.importing import ImportReport, add_trajectories
+from agenther_live.buffer.ingest import Assemble, IngestReport
+from agenther_live.buffer.query import Result
+from agenther_live.buffer.schema import meta, sample_state, state, trajectories
+from agenther_live.buffer.settle import settle
+from agenther_live.buffer.trajectories import current, load, load_states, mark_unsettled
+from agenther_live.buffer.work import Claim
+from agenther_live.errors import BufferVersion, SettingsError
+from agenther_live.journal import Batch, Cursor
+from agenther_live.labels import Relabeling, Sample
+from agenther_live.settings import Settings, ShardFormat
+from agenther_live.shards.publish import Due, Unfinished
+from agenther_live.shards.rotate import Backlog
+from agenther_live.shards.writer import ShardFile
+from agenther_live.trajectory import Evidence, Trajectory
+
+__all__ = ["Buffer", "Claim", "ImportReport", "IngestReport", "Spend"]
+
+VIEWS = "views.sql"
+
+
+def utcnow() -> datetime:
+    """Now, as naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def views_sql() -> str:
+    """Give the text of `views.sql`, the public SQL."""
+    return resources.files("agenther_live.buffer").joinpath(VIEWS).read_text("utf-8")
+
+
+class Buffer:
+    """The replay buffer over one database."""
+
+    def __init__(
+        self,
+        where: str | Path,
+        *,
+        settings: Settings,
+        assemble: Assemble = assemble,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        """Name the database; nothing is opened yet.
+
+        Args:
+            where: path of a DuckDB file, or an SQLAlchemy URL (`duckdb:///path`).
+            settings: thresholds and times.
+            assemble: turns the facts of runs into a trajectory.
+            clock: gives naive UTC where a method takes no `now`.
+
+        Raises:
+            SettingsError: the URL names an engine that this version does not have.
+        """
+        self.settings = settings
+        self._assemble = assemble
+        self._clock = clock
+        self._engine = _engine(where, settings)
+        self._ready = False
+        self._preparing = threading.Lock()
+
+    # --- opening
+
+    def create(self) -> None:
+        """Make the database, or bring an older one to this version's schema."""
+        with self._engine.write() as tx:
+            found = migrations.revision_of(tx.connection)
+            if found is not None and found not in migrations.KNOWN:
+                raise BufferVersion(
+                    f"the buffer has schema {found}, and this version of the package knows {migrations.HEAD} at most; "
+                    "install the version that wrote it"
+                )
+            if found != migrations.HEAD:
+                migrations.upgrade(tx.connection)
+            _make_views(tx)
+        self._ready = True
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep the database open over several calls, which then cost less. Never hold it during a model call."""
+        return self._engine.hold()
+
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
+        self._prepare()
+        with self._engine.write() as tx:
+            yield tx
+
+    @contextmanager
+    def _read(self) -> Iterator[Transaction]:
+        self._prepare()
+        with self._engine.read() as tx:
+            yield tx
+
+    def _prepare(self) -> None:
+        if self._ready and self._engine.exists():
+            return
+        with self._preparing:
+            if not self._ready or not self._engine.exists():
+                self.create()
+
+    # --- what comes in
+
+    def cursors(self) -> dict[str, Cursor]:
+        """Give how far each writer's journal was ingested."""
+        with self._read() as tx:
+            return ingest.load_cursors(tx)
+
+    def ingest(self, batch: Batch, *, now: datetime) -> IngestReport:
+        """Take in what the journal's reader found: runs, late facts, feedback, counters and cursors, all or nothing.
+
+        Taking a batch in twice, or runs in another order, ends in the same buffer.
+        """
+        with self._write() as tx:
+            return ingest.ingest(tx, batch, now=now, settings=self.settings, assemble=self._assemble)
+
+    def add_trajectories(
+        self, items: Iterable[tuple[Trajectory, Sequence[Evidence]]], *, now: datetime | None = None
+    ) -> ImportReport:
+        """Take in trajectories that did not come through the journal; a known `trajectory_id` is left as it is."""
+        report = ImportReport()
+        with self.hold():
+            for chunk in _chunks(items, 500):
+                with self._write() as tx:
+                    report += add_trajectories(tx, chunk, now=now or self._clock(), settings=self.settings)
+        return report
+
+    def add_evidence(
+        self, items: Iterable[Evidence], *, evaluator: str | None = None, now: datetime | None = None
+    ) -> int:
+        """Take in evidence; give how much of it was new.
+
+        `evaluator` names the evaluator that made it: it is not shown these trajectories' revisions again.
+        """
+        given = list(items)
+        if not given:
+            return 0
+        with self._write() as tx:
+            new = evidence.add_statements(tx, map(evidence.stated, given), now=now or self._clock())
+            mark_unsettled(tx, evidence.bind(tx, new=new))
+            if evaluator is not None:
+                work.mark_evaluated(tx, evaluator, {item.trajectory_id for item in given if item.trajectory_id})
+        return len(new)
+
+    def to_evaluate(self, evaluator: str, *, agent: str | None = None, n: int) -> list[Trajectory]:
+        """Give up to `n` live trajectories that ended and that this evaluator has not seen in this revision."""
+        with self._read() as tx:
+            return work.to_evaluate(tx, evaluator, agent=agent, n=n)
+
+    # --- outcomes and the worker's turn
+
+    def settle(self, *, now: datetime, immediate: bool = False) -> Counter[str]:
+        """Decide outcomes that are in question; give how many entered each stage, and how many samples went back."""
+        with self._write() as tx:
+            return settle(tx, now=now, immediate=immediate, settings=self.settings)
+
+    def claim(self, n: int, *, now: datetime) -> list[Claim]:
+        """Give up to `n` failures to relabel: queued ones, and errored ones whose time has come."""
+        with self._write() as tx:
+            return work.claim(tx, n, now=now)
+
+    def record(self, claim: Claim, relabeling: Relabeling, *, now: datetime) -> bool:
+        """Record one relabeling; False where something overtook it."""
+        return bool(self.record_many([(claim, relabeling)], now=now))
+
+    def record_many(
+        self, results: Iterable[tuple[Claim, Relabeling]], *, now: datetime
+    ) -> list[tuple[Claim, Relabeling]]:
+        """Record relabelings in one transaction; give those that nothing overtook."""
+        with self._write() as tx:
+            return work.record_many(tx, results, now=now, settings=self.settings)
+
+    def successes(self, n: int) -> list[Claim]:
+        """Give up to `n` successes that no sample was sought of yet; pass them to `add_samples`."""
+        with self._read() as tx:
+            return work.successes(tx, n)
+
+    def add_samples(
+        self, samples: Sequence[Sample], *, claims: Sequence[Claim] = (), now: datetime | None = None
+    ) -> int:
+        """Store samples of successes; give how many were new.
+
+        `claims` are those that were looked at: they are not given again, whether they gave a sample or not.
+        """
+        if not samples and not claims:
+            return 0
+        with self._write() as tx:
+            return work.add_samples(tx, samples, claims, now=now or self._clock())
+
+    def withdraw(self, sample_ids: Iterable[str], reason: str, *, now: datetime | None = None) -> Counter[str]:
+        """Take samples back: those in shards will be retracted, others never get there."""
+        with self._write() as tx:
+            s = sample_state.c
+            alive = select(s.sample_id, s.state).where(s.state.in_(("pending", "emitted")))
+            wanted = set(sample_ids)
+            chosen = {key: old for key, old in tx.rows(alive) if key in wanted}
+            return sample_store.withdraw(tx, chosen, reason, now=now or self._clock())
+
+    def trajectory(self, trajectory_id: str) -> Trajectory | None:
+        """Give a trajectory in its current revision, or None."""
+        with self._read() as tx:
+            found = load_states(tx, [trajectory_id]).get(trajectory_id)
+            if found is None or found.merged_into is not None:
+                return None
+            loaded = load(tx, {trajectory_id: found.revision}).get(trajectory_id)
+        return loaded.model_copy(update={"status": found.status}) if loaded else None
+
+    def held_out(self) -> tuple[list[str], set[str]]:
+        """Give the goals that are held out, and the ids of the trajectories that asked for them."""
+        with self._read() as tx:
+            query = select(trajectories.c.goal, state.c.trajectory_id).join(state, current()).where(state.c.held_out)
+            rows = tx.rows(query)
+        return sorted({goal for goal, _ in rows}), {key for _, key in rows}
+
+    # --- model calls
+
+    def calls(self, rows: Iterable[Call]) -> int:
+        """Store calls of chat models, each known by its `call_key`; give how many were new."""
+        with self._write() as tx:
+            return calls.add_calls(tx, rows)
+
+    def reply(self, call_key: str) -> str | None:
+        """Give the text of a stored reply, or None."""
+        with self._read() as tx:
+            return calls.reply(tx, call_key)
+
+    def spend(self, *, now: datetime) -> Spend:
+        """Give what the UTC day of `now` has cost so far."""
+        with self._read() as tx:
+            return calls.spend(tx, since=calls.day_of(now))
+
+    # --- shards (`shards.publish.Ledger`)
+
+    def backlog(self, fmt: ShardFormat) -> Backlog:
+        """Count the samples that wait for this format."""
+        with self._read() as tx:
+            return ledger.backlog(tx, fmt)
+
+    def pending(self, fmt: ShardFormat, limit: int) -> list[Sample]:
+        """Give samples that wait for this format, oldest first."""
+        with self._read() as tx:
+            return ledger.pending(tx, fmt, limit)
+
+    def published_hashes(self, fmt: ShardFormat, hashes: Sequence[str]) -> list[str]:
+        """Give those content hashes that a living sample in a shard of this format has."""
+        with self._read() as tx:
+            return ledger.published_hashes(tx, fmt, hashes)
+
+    def set_aside(self, fmt: ShardFormat, reasons: Mapping[str, str]) -> None:
+        """Keep samples (id → counted word) out of this format for good."""
+        with self._write() as tx:
+            ledger.put_aside(tx, fmt, reasons, now=self._clock())
+
+    def begin_shard(self, fmt: ShardFormat, sample_ids: Sequence[str]) -> int:
+        """Commit a shard in state `writing`; give its number.
+
+        Raises:
+            MoveRefused: a sample was withdrawn meanwhile; nothing was committed.
+        """
+        with self._write() as tx:
+            return ledger.begin_shard(tx, fmt, sample_ids, now=self._clock())
+
+    def unfinished_shards(self) -> list[Unfinished]:
+        """Give every shard in state `writing`, by number."""
+        with self._read() as tx:
+            return ledger.unfinished_shards(tx)
+
+    def publish_shard(self, shard: ShardFile) -> None:
+        """Commit a shard as published and its samples as emitted; twice changes nothing."""
+        with self._write() as tx:
+            ledger.publish_shard(tx, shard, now=self._clock())
+
+    def abandon_shard(self, seq: int, reason: str) -> None:
+        """Give up a shard in state `writing`: its number is spent, its samples wait again."""
+        with self._write() as tx:
+            ledger.abandon_shard(tx, seq, reason)
+
+    def retractions_due(self) -> list[Due]:
+        """Give the samples whose retraction is not published yet."""
+        with self._read() as tx:
+            return ledger.retractions_due(tx)
+
+    def retraction_done(self, sample_ids: Sequence[str], seq: int) -> None:
+        """Commit that retraction number `seq` is published; twice changes nothing."""
+        with self._write() as tx:
+            ledger.retraction_done(tx, sample_ids, seq, now=self._clock())
+
+    # --- looking
+
+    def status(self, *, now: datetime | None = None) -> dict[str, Any]:
+        """Give the figures of `status --json` that the buffer knows."""
+        with self._read() as tx:
+            return figures.status(tx, now=now or self._clock())
+
+    def funnel(self) -> list[dict[str, Any]]:
+        """Give the funnel's steps in order: {step, n, dropped: {reason: n}}."""
+        with self._read() as tx:
+            return figures.funnel(tx)
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
+        """Run one reading SQL statement over the public views.
+
+        Raises:
+            QueryError: it cannot be run, or it would write; with a hint of the nearest name.
+        """
+        self._prepare()
+        return self._engine.query(query, dict(params) if isinstance(params, Mapping) else params)
+
+
+def _engine(where: str | Path, settings: Settings) -> Engine:
+    if isinstance(where, Path) or "://" not in where:
+        path = Path(where)
+    else:
+        try:
+            url = make_url(where)
+        except ArgumentError:
+            raise SettingsError(f"buffer = {where!r}: not a path and not an SQLAlchemy URL") from None
+        if url.get_backend_name() != "duckdb" or not url.database:
+            shown = url.render_as_string(hide_password=True)
+            raise SettingsError(f"buffer = {shown!r}: this version has duckdb:///path only")
+        path = Path(url.database)
+    return DuckDB(path, lock_timeout_seconds=settings.lock_timeout_seconds)
+
+
+def _make_views(tx: Transaction) -> None:
+    """Make the views anew where their text is not the one they were made from."""
+    script = views_sql()
+    digest = hashlib.sha256(script.encode()).hexdigest()
+    if tx.rows(select(meta.c.value).where(meta.c.key == VIEWS, meta.c.value == digest)):
+        return
+    statements = [part.strip() for part in _without_comments(script).split(";\n") if part.strip()]
+    made = [statement.split()[2] for statement in statements if statement.startswith("CREATE VIEW")]
+    for name in reversed(made):
+        tx.connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
+    for statement in statements:
+        tx.connection.exec_driver_sql(statement)
+    tx.rows(delete(meta).where(meta.c.key == VIEWS))
+    tx.insert(meta, ("key", "value"), [(VIEWS, digest)])
+
+
+def _without_comments(script: str) -> str:
+    return "\n".join(line for line in script.splitlines() if not line.startswith("--")) + "\n"
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

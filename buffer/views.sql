@@ -1,0 +1,315 @@
+-- The public SQL of the replay buffer. Tables (schema store) are private and may change; these views do not.
+-- Plain enough for DuckDB and PostgreSQL alike. Every view and column has its comment: docs and hints read them.
+-- Times are naive UTC. Only current revisions are shown: store.superseded names the rows that no longer count.
+
+CREATE VIEW trajectories AS
+SELECT t.trajectory_id, t.thread_id, t.agent, t.policy_version, t.goal, t.final_answer, s.status, s.outcome, s.stage,
+       s.reward, s.outcome_source, t.n_runs, t.n_steps, t.n_errors, t.started_at, t.finished_at, t.source
+FROM store.trajectories AS t
+JOIN store.state AS s ON s.trajectory_id = t.trajectory_id AND s.revision = t.revision
+WHERE s.merged_into IS NULL;
+COMMENT ON VIEW trajectories IS 'One row per trajectory: one logical task, over all its runs.';
+COMMENT ON COLUMN trajectories.trajectory_id IS 'Root key of its first run, or the id it was given.';
+COMMENT ON COLUMN trajectories.thread_id IS 'LangGraph thread.';
+COMMENT ON COLUMN trajectories.agent IS 'Name of the agent.';
+COMMENT ON COLUMN trajectories.policy_version IS 'Model and prompts that acted, of its last run.';
+COMMENT ON COLUMN trajectories.goal IS 'What was asked.';
+COMMENT ON COLUMN trajectories.final_answer IS 'The answer; null where none was given.';
+COMMENT ON COLUMN trajectories.status IS 'Execution: open, interrupted, finished, error, cancelled or abandoned.';
+COMMENT ON COLUMN trajectories.outcome IS 'success, failure or unknown; unknown is never treated as a failure.';
+COMMENT ON COLUMN trajectories.stage IS 'The worker''s: waiting, queued, passed, relabeled, rejected or errored.';
+COMMENT ON COLUMN trajectories.reward IS 'Latest reward of the environment, else the score that decided the outcome.';
+COMMENT ON COLUMN trajectories.outcome_source IS 'Who decided: person, reward, evaluator, judge or terminal; null: nobody.';
+COMMENT ON COLUMN trajectories.n_runs IS 'Runs; more than one after interrupts.';
+COMMENT ON COLUMN trajectories.n_steps IS 'Steps, of sub-agents too.';
+COMMENT ON COLUMN trajectories.n_errors IS 'Actions whose result is an error.';
+COMMENT ON COLUMN trajectories.started_at IS 'Start of its first run.';
+COMMENT ON COLUMN trajectories.finished_at IS 'End of its last run.';
+COMMENT ON COLUMN trajectories.source IS '''live'', or where it was imported from.';
+
+CREATE VIEW runs AS
+SELECT r.root_key, r.run_id, r.trajectory_id, r.idx, r.policy_version, r.status, r.started_at, r.finished_at,
+       r.error_type, r.error_message, r.models, r.prompt_tokens, r.completion_tokens
+FROM store.runs AS r
+WHERE NOT EXISTS (SELECT 1 FROM store.superseded AS x
+                  WHERE x.trajectory_id = r.trajectory_id AND x.revision = r.revision);
+COMMENT ON VIEW runs IS 'One row per run (one LangGraph root run) of each trajectory; a fork shares runs with its origin.';
+COMMENT ON COLUMN runs.root_key IS 'Our id of the run, a UUIDv7.';
+COMMENT ON COLUMN runs.run_id IS 'The caller''s id of the run; callers reuse it.';
+COMMENT ON COLUMN runs.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN runs.idx IS 'Order within the trajectory, from 0.';
+COMMENT ON COLUMN runs.policy_version IS 'Model and prompts that acted.';
+COMMENT ON COLUMN runs.status IS 'How the run ended: finished, interrupted, error, cancelled or abandoned.';
+COMMENT ON COLUMN runs.started_at IS 'Start.';
+COMMENT ON COLUMN runs.finished_at IS 'End.';
+COMMENT ON COLUMN runs.error_type IS 'Type of the error that ended it.';
+COMMENT ON COLUMN runs.error_message IS 'Its message.';
+COMMENT ON COLUMN runs.models IS 'Chat models that it called, as a JSON array.';
+COMMENT ON COLUMN runs.prompt_tokens IS 'Tokens sent to models.';
+COMMENT ON COLUMN runs.completion_tokens IS 'Tokens received from models.';
+
+CREATE VIEW messages AS
+SELECT m.trajectory_id, m.agent_path, m.idx, m.role, m.content, m.tool_calls, m.tool_call_id, m.name, m.in_context
+FROM store.messages AS m
+WHERE NOT EXISTS (SELECT 1 FROM store.superseded AS x
+                  WHERE x.trajectory_id = m.trajectory_id AND x.revision = m.revision);
+COMMENT ON VIEW messages IS 'One row per message of each conversation.';
+COMMENT ON COLUMN messages.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN messages.agent_path IS ''''' for the root agent, else the path of a nested one.';
+COMMENT ON COLUMN messages.idx IS 'Position in the conversation, from 0.';
+COMMENT ON COLUMN messages.role IS 'system, developer, user, assistant, tool or function.';
+COMMENT ON COLUMN messages.content IS 'Text; content parts as JSON text.';
+COMMENT ON COLUMN messages.tool_calls IS 'Tool calls in OpenAI''s form, JSON.';
+COMMENT ON COLUMN messages.tool_call_id IS 'The call that a tool message answers.';
+COMMENT ON COLUMN messages.name IS 'Name of the speaker or tool.';
+COMMENT ON COLUMN messages.in_context IS 'Whether it stood there before this turn; such messages are never trained on.';
+
+CREATE VIEW steps AS
+SELECT s.trajectory_id, s.idx, s.action_idx, s.agent_path, s.thought, s.action_name, s.action_input, s.observation,
+       s.is_error
+FROM store.steps AS s
+WHERE NOT EXISTS (SELECT 1 FROM store.superseded AS x
+                  WHERE x.trajectory_id = s.trajectory_id AND x.revision = s.revision);
+COMMENT ON VIEW steps IS 'One row per action; parallel calls share idx; a turn without an action has one row.';
+COMMENT ON COLUMN steps.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN steps.idx IS 'Number of the step, from 0.';
+COMMENT ON COLUMN steps.action_idx IS 'Number of the action within the step, from 0.';
+COMMENT ON COLUMN steps.agent_path IS ''''' for the root agent, else the path of a nested one.';
+COMMENT ON COLUMN steps.thought IS 'Text that the agent wrote beside its actions.';
+COMMENT ON COLUMN steps.action_name IS 'The tool; null where the turn took no action.';
+COMMENT ON COLUMN steps.action_input IS 'Arguments as JSON text, or a text agent''s command.';
+COMMENT ON COLUMN steps.observation IS 'What came back; null where nothing did.';
+COMMENT ON COLUMN steps.is_error IS 'Whether what came back is an error.';
+
+CREATE VIEW feedback AS
+SELECT e.evidence_id, e.trajectory_id, e.to_run AS run_id, e.to_thread AS thread_id, e.source, e.key, e.success,
+       e.score, e.value, e.comment, e.at, e.ambiguous
+FROM store.evidence AS e;
+COMMENT ON VIEW feedback IS 'One row per statement about an outcome, by people, environments, evaluators and judges.';
+COMMENT ON COLUMN feedback.evidence_id IS 'Id of the statement.';
+COMMENT ON COLUMN feedback.trajectory_id IS 'The trajectory it is bound to; null: its run has not come yet.';
+COMMENT ON COLUMN feedback.run_id IS 'The run id it was addressed to.';
+COMMENT ON COLUMN feedback.thread_id IS 'The thread it was addressed to.';
+COMMENT ON COLUMN feedback.source IS 'person, reward, evaluator, judge or terminal; the first of them decides.';
+COMMENT ON COLUMN feedback.key IS 'What is judged; ''success'' unless named.';
+COMMENT ON COLUMN feedback.success IS 'Whether the goal was reached; null: the score says.';
+COMMENT ON COLUMN feedback.score IS 'A figure that is compared with success_threshold.';
+COMMENT ON COLUMN feedback.value IS 'A value in the speaker''s words.';
+COMMENT ON COLUMN feedback.comment IS 'Why.';
+COMMENT ON COLUMN feedback.at IS 'When it was said.';
+COMMENT ON COLUMN feedback.ambiguous IS 'Which trajectory is meant is a guess: it is kept, and never decides.';
+
+CREATE VIEW analyses AS
+SELECT a.trajectory_id, a.failure_type, a.severity, a.weight, a.recoverable, a.critical_step, a.explanation, a.method
+FROM store.analyses AS a
+JOIN store.state AS s ON s.relabeling_id = a.relabeling_id AND s.trajectory_id = a.trajectory_id
+WHERE s.merged_into IS NULL;
+COMMENT ON VIEW analyses IS 'What went wrong: the latest analysis of each trajectory that was analysed.';
+COMMENT ON COLUMN analyses.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN analyses.failure_type IS
+    'incomplete, constraint_violation, wrong_result, tool_error, hallucination or off_topic.';
+COMMENT ON COLUMN analyses.severity IS 'v in [0, 1], 1 = worst.';
+COMMENT ON COLUMN analyses.weight IS 'w = 1 - v; below the setting delta the trajectory is discarded.';
+COMMENT ON COLUMN analyses.recoverable IS 'Whether a hindsight goal may be sought.';
+COMMENT ON COLUMN analyses.critical_step IS 'Step after which the goal was lost.';
+COMMENT ON COLUMN analyses.explanation IS 'Why, in a sentence.';
+COMMENT ON COLUMN analyses.method IS 'What analysed it: rules, or a model''s name.';
+
+-- Goals of the latest relabeling, and those of earlier ones from which a sample still lives.
+CREATE VIEW store.current_goals AS
+SELECT g.*
+FROM store.goals AS g
+JOIN store.state AS s ON s.relabeling_id = g.relabeling_id AND s.trajectory_id = g.trajectory_id
+WHERE s.merged_into IS NULL
+UNION ALL
+SELECT g.*
+FROM store.samples AS p
+JOIN store.sample_state AS x ON x.sample_id = p.sample_id AND x.state IN ('pending', 'emitted')
+JOIN store.state AS s ON s.trajectory_id = p.trajectory_id AND s.merged_into IS NULL
+JOIN store.goals AS g ON g.goal_id = p.goal_id AND g.relabeling_id = p.relabeling_id
+WHERE p.relabeling_id <> s.relabeling_id
+  AND NOT EXISTS (SELECT 1 FROM store.goals AS h
+                  WHERE h.goal_id = p.goal_id AND h.relabeling_id = s.relabeling_id);
+
+CREATE VIEW goals AS
+SELECT goal_id, trajectory_id, strategy, hindsight_goal, confidence, accepted, reason, method
+FROM store.current_goals;
+COMMENT ON VIEW goals IS 'One row per hindsight goal that was proposed, accepted or not.';
+COMMENT ON COLUMN goals.goal_id IS 'Id of the goal.';
+COMMENT ON COLUMN goals.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN goals.strategy IS 'Which span it is about: final, or a prefix.';
+COMMENT ON COLUMN goals.hindsight_goal IS 'The goal that the run in fact reached.';
+COMMENT ON COLUMN goals.confidence IS 'Mean confidence of relabeler and panel; never a weight.';
+COMMENT ON COLUMN goals.accepted IS 'Whether it became a sample.';
+COMMENT ON COLUMN goals.reason IS 'Why, as a word that can be counted.';
+COMMENT ON COLUMN goals.method IS 'What proposed it: template, or a model''s name.';
+
+CREATE VIEW verdicts AS
+SELECT v.goal_id, v.judge, v.is_valid, v.confidence, v.status, v.reason
+FROM store.verdicts AS v
+JOIN store.current_goals AS g ON g.goal_id = v.goal_id AND g.relabeling_id = v.relabeling_id;
+COMMENT ON VIEW verdicts IS 'One row per judge and goal.';
+COMMENT ON COLUMN verdicts.goal_id IS 'The goal.';
+COMMENT ON COLUMN verdicts.judge IS 'Who judged: rules, or a model''s name.';
+COMMENT ON COLUMN verdicts.is_valid IS 'Yes or no; no where the judge did not answer.';
+COMMENT ON COLUMN verdicts.confidence IS 'The judge''s own confidence in [0, 1].';
+COMMENT ON COLUMN verdicts.status IS 'ok, or unanswered: neither a yes nor a no.';
+COMMENT ON COLUMN verdicts.reason IS 'The judge''s reason.';
+
+CREATE VIEW relabelings AS
+SELECT r.trajectory_id, r.outcome_rev, r.attempt, r.stage, r.reason, r.detail, r.at
+FROM store.relabelings AS r
+JOIN store.state AS s ON s.trajectory_id = r.trajectory_id AND s.merged_into IS NULL;
+COMMENT ON VIEW relabelings IS 'One row per try at relabeling a trajectory.';
+COMMENT ON COLUMN relabelings.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN relabelings.outcome_rev IS 'Which outcome it worked on; grows as outcomes change.';
+COMMENT ON COLUMN relabelings.attempt IS 'Tries before it that ended in an error.';
+COMMENT ON COLUMN relabelings.stage IS 'relabeled, rejected or errored.';
+COMMENT ON COLUMN relabelings.reason IS 'Why, as a word that can be counted.';
+COMMENT ON COLUMN relabelings.detail IS 'Why, in a sentence.';
+COMMENT ON COLUMN relabelings.at IS 'When it was recorded.';
+
+CREATE VIEW failures AS
+SELECT t.trajectory_id, t.thread_id, t.agent, t.policy_version, t.goal, t.final_answer, s.status, s.stage, s.reward,
+       s.outcome_source, s.outcome_reason, a.failure_type, a.severity, a.weight, a.recoverable, a.critical_step,
+       a.explanation, a.method, t.n_steps, t.n_errors, t.error_type, t.started_at, t.finished_at, t.source
+FROM store.state AS s
+JOIN store.trajectories AS t ON t.trajectory_id = s.trajectory_id AND t.revision = s.revision
+LEFT JOIN store.analyses AS a ON a.relabeling_id = s.relabeling_id AND a.trajectory_id = s.trajectory_id
+WHERE s.merged_into IS NULL AND s.outcome = 'failure';
+COMMENT ON VIEW failures IS 'Failed trajectories with their analysis; its columns are null until they are analysed.';
+COMMENT ON COLUMN failures.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN failures.thread_id IS 'LangGraph thread.';
+COMMENT ON COLUMN failures.agent IS 'Name of the agent.';
+COMMENT ON COLUMN failures.policy_version IS 'Model and prompts that acted.';
+COMMENT ON COLUMN failures.goal IS 'What was asked.';
+COMMENT ON COLUMN failures.final_answer IS 'The answer; null where none was given.';
+COMMENT ON COLUMN failures.status IS 'Execution: finished, error, ….';
+COMMENT ON COLUMN failures.stage IS 'The worker''s: waiting, queued, relabeled, rejected or errored.';
+COMMENT ON COLUMN failures.reward IS 'Latest reward of the environment, else the deciding score.';
+COMMENT ON COLUMN failures.outcome_source IS 'Who said that it failed.';
+COMMENT ON COLUMN failures.outcome_reason IS 'Why, in their words.';
+COMMENT ON COLUMN failures.failure_type IS 'One of the six types.';
+COMMENT ON COLUMN failures.severity IS 'v in [0, 1], 1 = worst.';
+COMMENT ON COLUMN failures.weight IS 'w = 1 - v.';
+COMMENT ON COLUMN failures.recoverable IS 'Whether a hindsight goal may be sought.';
+COMMENT ON COLUMN failures.critical_step IS 'Step after which the goal was lost.';
+COMMENT ON COLUMN failures.explanation IS 'Why, in a sentence.';
+COMMENT ON COLUMN failures.method IS 'What analysed it.';
+COMMENT ON COLUMN failures.n_steps IS 'Steps.';
+COMMENT ON COLUMN failures.n_errors IS 'Actions whose result is an error.';
+COMMENT ON COLUMN failures.error_type IS 'Type of the error that ended it.';
+COMMENT ON COLUMN failures.started_at IS 'Start of its first run.';
+COMMENT ON COLUMN failures.finished_at IS 'End of its last run.';
+COMMENT ON COLUMN failures.source IS '''live'', or where it was imported from.';
+
+CREATE VIEW samples AS
+SELECT p.sample_id, p.trajectory_id, p.goal_id, p.kind, p.weight, x.state
+FROM store.samples AS p
+JOIN store.sample_state AS x ON x.sample_id = p.sample_id;
+COMMENT ON VIEW samples IS 'One row per training example.';
+COMMENT ON COLUMN samples.sample_id IS 'Hash of trajectory, outcome revision, goal and form.';
+COMMENT ON COLUMN samples.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN samples.goal_id IS 'The hindsight goal; null for a success.';
+COMMENT ON COLUMN samples.kind IS 'hindsight or success.';
+COMMENT ON COLUMN samples.weight IS 'Severity weight w.';
+COMMENT ON COLUMN samples.state IS 'pending, emitted, retracted or withdrawn.';
+
+CREATE VIEW sample_shards AS
+SELECT l.sample_id, l.seq, l.format
+FROM store.sample_shards AS l;
+COMMENT ON VIEW sample_shards IS 'Which sample lies in which shard.';
+COMMENT ON COLUMN sample_shards.sample_id IS 'The sample.';
+COMMENT ON COLUMN sample_shards.seq IS 'The shard.';
+COMMENT ON COLUMN sample_shards.format IS 'The shard''s format.';
+
+CREATE VIEW shards AS
+SELECT h.seq, h.format, h.path, h.state, h.rows, h.sha256, h.bytes, h.begun_at, h.published_at
+FROM store.shards AS h;
+COMMENT ON VIEW shards IS 'One row per shard. What trainers may read is said by the manifest in the shards folder.';
+COMMENT ON COLUMN shards.seq IS 'Number in the one sequence of all formats.';
+COMMENT ON COLUMN shards.format IS 'The one format of its rows.';
+COMMENT ON COLUMN shards.path IS 'File below the shards folder; null while writing.';
+COMMENT ON COLUMN shards.state IS 'writing, published or abandoned.';
+COMMENT ON COLUMN shards.rows IS 'Rows.';
+COMMENT ON COLUMN shards.sha256 IS 'Hash of the file.';
+COMMENT ON COLUMN shards.bytes IS 'Size of the file.';
+COMMENT ON COLUMN shards.begun_at IS 'When its samples were chosen.';
+COMMENT ON COLUMN shards.published_at IS 'When readers could see it.';
+
+CREATE VIEW retractions AS
+SELECT r.sample_id, r.reason, r.at, r.seq, r.done_at
+FROM store.retractions AS r;
+COMMENT ON VIEW retractions IS 'Samples that were in shards and no longer hold.';
+COMMENT ON COLUMN retractions.sample_id IS 'The sample.';
+COMMENT ON COLUMN retractions.reason IS 'Why, as a word that can be counted.';
+COMMENT ON COLUMN retractions.at IS 'When it was decided.';
+COMMENT ON COLUMN retractions.seq IS 'Number of the retraction in the shards folder; null until published.';
+COMMENT ON COLUMN retractions.done_at IS 'When it was published.';
+
+CREATE VIEW llm_calls AS
+SELECT c.call_key, c.purpose, c.model, c.prompt_tokens, c.completion_tokens, c.cost_usd, c.status, c.at
+FROM store.llm_calls AS c;
+COMMENT ON VIEW llm_calls IS 'One row per call of a chat model; each is paid once.';
+COMMENT ON COLUMN llm_calls.call_key IS 'Hash of model and request.';
+COMMENT ON COLUMN llm_calls.purpose IS 'detect, extract, relabel or judge.';
+COMMENT ON COLUMN llm_calls.model IS 'The model.';
+COMMENT ON COLUMN llm_calls.prompt_tokens IS 'Tokens sent.';
+COMMENT ON COLUMN llm_calls.completion_tokens IS 'Tokens received.';
+COMMENT ON COLUMN llm_calls.cost_usd IS 'Price in US dollars; null: unknown.';
+COMMENT ON COLUMN llm_calls.status IS 'How the call ended.';
+COMMENT ON COLUMN llm_calls.at IS 'When it was answered.';
+
+CREATE VIEW counters AS
+SELECT c.name, CAST(sum(c.n) AS BIGINT) AS n, max(c.at) AS last_at
+FROM store.counts AS c
+GROUP BY c.name;
+COMMENT ON VIEW counters IS 'What capture and journal counted: dropped runs, truncated fields, damaged lines, ….';
+COMMENT ON COLUMN counters.name IS 'What was counted.';
+COMMENT ON COLUMN counters.n IS 'How many.';
+COMMENT ON COLUMN counters.last_at IS 'When it last grew.';
+
+-- How far trajectories came, and the word for why not further.
+CREATE VIEW store.journeys AS
+SELECT reached, reason, count(*) AS n
+FROM (
+    SELECT CASE WHEN s.outcome <> 'failure' THEN 1
+                WHEN a.recoverable IS NOT TRUE THEN 2
+                WHEN g.relabeling_id IS NULL THEN 3
+                WHEN s.stage <> 'relabeled' THEN 4
+                WHEN x.alive IS NOT TRUE THEN 5
+                ELSE 6 END AS reached,
+           CASE WHEN s.outcome = 'success' THEN 'success'
+                WHEN s.outcome <> 'failure' AND s.status IN ('finished', 'error') THEN 'unknown'
+                WHEN s.outcome <> 'failure' THEN s.status
+                WHEN s.stage IN ('waiting', 'queued', 'errored') THEN s.stage
+                WHEN s.stage = 'relabeled' THEN coalesce(x.reason, 'withdrawn')
+                ELSE coalesce(r.reason, s.stage) END AS reason
+    FROM store.state AS s
+    LEFT JOIN store.relabelings AS r ON r.relabeling_id = s.relabeling_id AND r.trajectory_id = s.trajectory_id
+    LEFT JOIN store.analyses AS a ON a.relabeling_id = s.relabeling_id AND a.trajectory_id = s.trajectory_id
+    LEFT JOIN (SELECT DISTINCT relabeling_id FROM store.goals) AS g ON g.relabeling_id = s.relabeling_id
+    LEFT JOIN (SELECT trajectory_id, bool_or(state IN ('pending', 'emitted')) AS alive, max(reason) AS reason
+               FROM store.sample_state WHERE kind = 'hindsight' GROUP BY trajectory_id) AS x
+           ON x.trajectory_id = s.trajectory_id
+    WHERE s.merged_into IS NULL
+) AS journey
+GROUP BY reached, reason;
+
+CREATE VIEW funnel AS
+WITH journeys AS MATERIALIZED (SELECT reached, reason, n FROM store.journeys),
+     steps (position, step) AS (VALUES (1, 'captured'), (2, 'failed'), (3, 'recoverable'), (4, 'relabeled'),
+                                       (5, 'accepted'), (6, 'samples'))
+SELECT p.position, p.step, CAST(NULL AS VARCHAR) AS reason, CAST(coalesce(sum(j.n), 0) AS BIGINT) AS n
+FROM steps AS p
+LEFT JOIN journeys AS j ON j.reached >= p.position
+GROUP BY p.position, p.step
+UNION ALL
+SELECT p.position, p.step, j.reason, j.n
+FROM journeys AS j
+JOIN steps AS p ON p.position = j.reached + 1;
+COMMENT ON VIEW funnel IS 'How many trajectories reached each step, and why others did not.';
+COMMENT ON COLUMN funnel.position IS 'Order of the steps, from 1.';
+COMMENT ON COLUMN funnel.step IS 'captured, failed, recoverable, relabeled, accepted or samples.';
+COMMENT ON COLUMN funnel.reason IS 'Null: those that reached the step; else why these did not.';
+COMMENT ON COLUMN funnel.n IS 'Trajectories.';

@@ -1,0 +1,277 @@
+"""The worker's turn: failures are claimed, relabeled elsewhere, and recorded unless something overtook them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, exists, select
+from sqlalchemy.sql import Executable
+
+from agenther_live.buffer import samples as store
+from agenther_live.buffer.engine import Transaction
+from agenther_live.buffer.rows import json_text
+from agenther_live.buffer.schema import analyses, evaluations, goals, relabelings, state, trajectories, verdicts
+from agenther_live.buffer.trajectories import Stored, current, load, load_states
+from agenther_live.errors import MoveRefused
+from agenther_live.ids import content_hash
+from agenther_live.labels import Relabeling, Sample
+from agenther_live.settings import Settings
+from agenther_live.trajectory import STAGE_MOVES, Label, Outcome, Trajectory, check_move
+
+__all__ = ["Claim", "add_samples", "claim", "record_many", "successes", "to_evaluate"]
+
+_MAX_RETRY_SECONDS = 3600.0
+_GUARD = ("trajectory_id", "stage", "revision", "outcome_rev")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trajectory to work on, as it stood when it was claimed.
+
+    `revision` and `outcome_rev` are the guard: a result is refused once either has moved. `attempts` counts earlier
+    tries that ended in an error.
+    """
+
+    trajectory: Trajectory
+    outcome: Outcome
+    revision: int
+    outcome_rev: int
+    attempts: int = 0
+
+    @property
+    def trajectory_id(self) -> str:
+        """The trajectory's id."""
+        return self.trajectory.trajectory_id
+
+
+def claim(tx: Transaction, n: int, *, now: datetime) -> list[Claim]:
+    """Give up to `n` queued failures, by priority, then oldest first; errored ones whose time has come are queued.
+
+    A claim takes nothing away: one worker serves a home, and what it does not finish is simply given again.
+    """
+    s = state.c
+    again = tx.rows(select(s.trajectory_id).where(s.stage == "errored", s.retry_at <= now))
+    if again:
+        check_move(STAGE_MOVES, "errored", "queued", f"trajectory {again[0][0]}")
+        tx.update(state, ("trajectory_id",), ("stage", "stage_at"), [(key, "queued", now) for (key,) in again])
+    due = _due().where(s.stage == "queued").order_by(s.priority.desc(), s.stage_at, s.trajectory_id)
+    return _claims(tx, due.limit(n))
+
+
+def successes(tx: Transaction, n: int) -> list[Claim]:
+    """Give up to `n` successes that were not made into a sample yet, nor found to give none, oldest first."""
+    s = state.c
+    query = _due().where(s.needs_sample, s.stage == "passed", ~s.held_out)
+    return _claims(tx, query.order_by(s.stage_at, s.trajectory_id).limit(n))
+
+
+def to_evaluate(tx: Transaction, evaluator: str, *, agent: str | None, n: int) -> list[Trajectory]:
+    """Give up to `n` live trajectories that ended, and that this evaluator has not seen in this revision."""
+    s, e = state.c, evaluations.c
+    seen = exists().where(e.trajectory_id == s.trajectory_id, e.revision == s.revision, e.evaluator == evaluator)
+    query = (
+        select(s.trajectory_id, s.revision)
+        .join(trajectories, current())
+        .where(s.source == "live", s.status.in_(("finished", "error")), ~seen)
+        .order_by(s.trajectory_id)
+        .limit(n)
+    )
+    if agent is not None:
+        query = query.where(trajectories.c.agent == agent)
+    found = dict(tx.rows(query))
+    loaded = load(tx, found) if found else {}
+    return [loaded[key] for key in found if key in loaded]
+
+
+def mark_evaluated(tx: Transaction, evaluator: str, trajectory_ids: Iterable[str]) -> None:
+    """Note that an evaluator has seen the current revision of these trajectories."""
+    wanted = list(trajectory_ids)
+    rows = [(one.trajectory_id, one.revision, evaluator) for one in load_states(tx, wanted).values()]
+    tx.insert(evaluations, ("trajectory_id", "revision", "evaluator"), rows)
+
+
+def _due() -> Any:
+    s = state.c
+    columns = (
+        s.trajectory_id,
+        s.revision,
+        s.outcome_rev,
+        s.attempts,
+        s.status,
+        s.outcome,
+        s.reward,
+        s.outcome_source,
+        s.outcome_reason,
+    )
+    return select(*columns).where(and_(s.merged_into.is_(None), ~s.needs_settle))
+
+
+def _claims(tx: Transaction, query: Executable) -> list[Claim]:
+    rows = tx.rows(query)
+    if not rows:
+        return []
+    loaded = load(tx, {row[0]: row[1] for row in rows})
+    claims = []
+    for key, revision, outcome_rev, attempts, status, label, reward, source, reason in rows:
+        trajectory = loaded.get(key)
+        if trajectory is None:
+            continue
+        if trajectory.status != status:
+            trajectory = trajectory.model_copy(update={"status": status})
+        outcome = Outcome(label=label, reward=reward, source=source, reason=reason)
+        claims.append(Claim(trajectory, outcome, revision, outcome_rev, attempts))
+    return claims
+
+
+def record_many(
+    tx: Transaction, results: Iterable[tuple[Claim, Relabeling]], *, now: datetime, settings: Settings
+) -> list[tuple[Claim, Relabeling]]:
+    """Record results of relabeling; give those that were recorded.
+
+    One whose trajectory, outcome or stage has moved since it was claimed is left out: it will be claimed anew.
+
+    Raises:
+        MoveRefused: a result has a stage that no queued trajectory can enter, or no sample where it must have one.
+    """
+    wanted = {one.trajectory_id: (one, result) for one, result in results}
+    states = load_states(tx, wanted)
+    kept = [
+        (one, result, old)
+        for key, (one, result) in wanted.items()
+        if (old := states.get(key)) is not None and _still(one, old)
+    ]
+    for one, result, old in kept:
+        check_move(STAGE_MOVES, old.stage, result.stage, f"trajectory {one.trajectory_id}")
+        if (result.stage == "relabeled") != (result.sample is not None):
+            raise MoveRefused(f"trajectory {one.trajectory_id}: {result.stage} with sample {result.sample!r:.80}")
+    _put_labels(tx, kept, now)
+    store.add(tx, [new for one, result, old in kept if (new := _new_sample(one, result, old))], now=now)
+    _move_on(tx, kept, now, settings)
+    return [(one, result) for one, result, _ in kept]
+
+
+def _still(one: Claim, old: Stored) -> bool:
+    return (
+        old.stage == "queued"
+        and old.revision == one.revision
+        and old.outcome_rev == one.outcome_rev
+        and not old.needs_settle
+        and old.merged_into is None
+    )
+
+
+def _relabeling_id(one: Claim) -> str:
+    return content_hash([one.trajectory_id, one.revision, one.outcome_rev, one.attempts])[:32]
+
+
+def _new_sample(one: Claim, result: Relabeling, old: Stored) -> store.NewSample | None:
+    if result.sample is None:
+        return None
+    withdrawn = "held_out" if old.held_out else None
+    return store.NewSample(result.sample, one.revision, _relabeling_id(one), withdrawn)
+
+
+def _put_labels(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]], now: datetime) -> None:
+    heads, found, proposed, judged = [], [], [], []
+    for one, result, _ in kept:
+        key, head = one.trajectory_id, _relabeling_id(one)
+        heads.append(
+            (
+                head,
+                key,
+                one.revision,
+                one.outcome_rev,
+                one.attempts,
+                result.stage,
+                result.reason,
+                result.detail,
+                now,
+            )
+        )
+        if (a := result.analysis) is not None:
+            found.append(
+                (
+                    head,
+                    key,
+                    a.failure_type,
+                    a.severity,
+                    a.weight,
+                    a.recoverable,
+                    a.critical_step,
+                    a.explanation,
+                    a.method,
+                )
+            )
+        for g in result.goals:
+            proposed.append(
+                (
+                    g.goal_id,
+                    head,
+                    key,
+                    g.strategy,
+                    g.hindsight_goal,
+                    g.confidence,
+                    g.accepted,
+                    g.reason,
+                    g.detail,
+                    g.method,
+                    json_text(g.evidence),
+                    g.attempt,
+                )
+            )
+            for v in g.verdicts:
+                judged.append(
+                    (g.goal_id, head, v.judge, v.is_valid, v.confidence, v.status, v.reason, v.prompt_version)
+                )
+    for table, rows in ((relabelings, heads), (analyses, found), (goals, proposed), (verdicts, judged)):
+        tx.insert(table, [column.name for column in table.columns], rows)
+
+
+def _move_on(
+    tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]], now: datetime, settings: Settings
+) -> None:
+    rows = []
+    for one, result, old in kept:
+        attempts = one.attempts + (result.stage == "errored")
+        retry_at = None
+        if result.stage == "errored" and attempts <= settings.max_retries:
+            wait = min(settings.retry_seconds * 2.0**one.attempts, _MAX_RETRY_SECONDS)
+            retry_at = now + timedelta(seconds=max(wait, result.retry_after or 0.0))
+        guard = (one.trajectory_id, old.stage, one.revision, one.outcome_rev)
+        rows.append((*guard, result.stage, now, attempts, retry_at, _relabeling_id(one)))
+    moved = tx.update(state, _GUARD, ("stage", "stage_at", "attempts", "retry_at", "relabeling_id"), rows)
+    if len(moved) != len(rows):  # the guard was just read in this transaction
+        raise MoveRefused("trajectories moved while their relabeling was recorded; nothing was recorded")
+
+
+def add_samples(tx: Transaction, new: Sequence[Sample], claims: Sequence[Claim], *, now: datetime) -> int:
+    """Store samples of successes, and note for each claim that its success was looked at; give how many are new.
+
+    A sample whose trajectory is no such success any more is left out.
+    """
+    revs = {one.trajectory_id: one.outcome_rev for one in claims}
+    revs |= {sample.trajectory_id: sample.outcome_rev for sample in new}
+    states = load_states(tx, revs)
+    good: dict[str, Stored] = {
+        key: old for key, old in states.items() if _is_success(old, "success") and old.outcome_rev == revs[key]
+    }
+    fresh = [
+        store.NewSample(
+            sample,
+            good[sample.trajectory_id].revision,
+            None,
+            "held_out" if good[sample.trajectory_id].held_out else None,
+        )
+        for sample in new
+        if sample.trajectory_id in good
+    ]
+    added = store.add(tx, fresh, now=now)
+    tx.update(state, ("trajectory_id",), ("needs_sample",), [(key, False) for key in good])
+    return added
+
+
+def _is_success(old: Stored, label: Label) -> bool:
+    return old.outcome == label and old.merged_into is None and not old.needs_settle

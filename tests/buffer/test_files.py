@@ -1,0 +1,274 @@
+"""The file: who may open it when, what older and newer ones do, threads, forks."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+from sqlalchemy import text
+
+from agenther_live.buffer import migrations
+from agenther_live.buffer.duckdb import DuckDB
+from agenther_live.buffer.schema import metadata
+from agenther_live.buffer.store import Buffer
+from agenther_live.errors import BufferError, BufferLocked, BufferVersion, SettingsError
+from agenther_live.settings import Settings
+from tests.buffer.conftest import MakeBuffer
+from tests.buffer.journal_facts import at, batch, feedback, run
+
+HOLD = """
+import duckdb, sys, time
+c = duckdb.connect(sys.argv[1])
+print("open", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def buffer(make_buffer: MakeBuffer) -> Buffer:
+    """A buffer that is closed between calls, as in use."""
+    return make_buffer()
+
+
+def path_of(buffer: Buffer) -> Path:
+    engine = buffer._engine
+    assert isinstance(engine, DuckDB)
+    return engine.path
+
+
+@contextmanager
+def held(path: Path, seconds: float) -> Iterator[int]:
+    """Another process, of the stock duckdb, has the file open."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path), str(seconds)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        try:
+            yield other.pid
+        finally:
+            other.kill()
+
+
+def test_a_locked_file_names_its_holder(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(lock_timeout_seconds=0.3)
+    with held(path_of(buffer), 60) as pid:
+        began = time.monotonic()
+        with pytest.raises(BufferLocked, match=rf"process {pid} ") as caught:
+            buffer.ingest(batch([run("a")]), now=at(0))
+        assert 0.3 <= time.monotonic() - began < 5
+        assert str(path_of(buffer)) in str(caught.value)
+        with pytest.raises(BufferLocked):
+            buffer.sql("SELECT 1")
+    buffer.ingest(batch([run("a")]), now=at(0))
+    assert buffer.sql("SELECT count(*) FROM trajectories").fetchall() == [(1,)]
+
+
+def test_a_holder_that_lets_go_in_time_is_waited_for(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(lock_timeout_seconds=20.0)
+    with held(path_of(buffer), 0.5):
+        assert buffer.sql("SELECT 1").fetchall() == [(1,)]
+
+
+def test_the_file_is_free_between_calls(buffer: Buffer) -> None:
+    buffer.ingest(batch([run("a")]), now=at(0))
+    script = (
+        "import duckdb, sys; print(duckdb.connect(sys.argv[1]).execute('SELECT count(*) FROM trajectories').fetchall())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path_of(buffer))], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[(1,)]\n"
+
+
+def test_another_connection_of_this_process_is_named(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(lock_timeout_seconds=0.1)
+    with duckdb.connect(path_of(buffer)), pytest.raises(BufferLocked, match=r"open in this process by another duckdb"):
+        buffer.sql("SELECT 1")
+
+
+def test_holding_spares_openings(buffer: Buffer) -> None:
+    with buffer.hold():
+        buffer.ingest(batch([run("a")]), now=at(0))
+        assert buffer.sql("SELECT count(*) FROM trajectories").fetchall() == [(1,)]
+        with pytest.raises(duckdb.Error):
+            duckdb.connect(path_of(buffer))
+    duckdb.connect(path_of(buffer)).close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(buffer: Buffer) -> None:
+    with buffer._engine.write() as tx:
+        tx.connection.execute(text("UPDATE store.schema_version SET version_num = '9999'"))
+    with pytest.raises(BufferVersion, match=rf"schema 9999.*{migrations.HEAD}"):
+        Buffer(path_of(buffer), settings=buffer.settings).status()
+    with duckdb.connect(path_of(buffer)) as raw:
+        assert raw.execute("SELECT version_num FROM store.schema_version").fetchall() == [("9999",)]
+
+
+def test_the_migrated_schema_is_the_one_in_the_code(buffer: Buffer) -> None:
+    found = buffer.sql(
+        "SELECT table_name, column_name, comment, is_nullable FROM duckdb_columns() "
+        "WHERE schema_name = 'store' AND table_name IN (SELECT table_name FROM duckdb_tables()) "
+        "AND table_name <> 'schema_version'"
+    ).fetchall()
+    coded = [(t.name, c.name, c.comment, c.nullable) for t in metadata.tables.values() for c in t.columns]
+    assert sorted(found, key=str) == sorted(coded, key=str)
+
+
+def test_every_known_schema_is_migrated_to_the_newest(tmp_path: Path) -> None:
+    for revision in migrations.KNOWN:
+        path = tmp_path / f"{revision}.duckdb"
+        buffer = Buffer(path, settings=Settings(home=tmp_path))
+        with buffer._engine.write() as tx:
+            migrations.upgrade(tx.connection, revision)
+        buffer.ingest(batch([run("a")]), now=at(0))
+        with buffer._engine.read() as tx:
+            assert migrations.revision_of(tx.connection) == migrations.HEAD
+
+
+def test_migrations_are_listed(tmp_path: Path) -> None:
+    folder = Path(migrations.__file__).parent / "versions"
+    listed = re.findall(
+        r'^revision = "(\w+)"', "".join(p.read_text() for p in sorted(folder.glob("v*.py"))), re.MULTILINE
+    )
+    assert tuple(listed) == migrations.KNOWN
+
+
+def test_views_are_made_anew_when_their_text_changed(buffer: Buffer) -> None:
+    with buffer._engine.write() as tx:
+        tx.connection.execute(text("UPDATE store.meta SET value = 'older'"))
+        tx.connection.execute(text("DROP VIEW funnel"))
+    fresh = Buffer(path_of(buffer), settings=buffer.settings)
+    assert len(fresh.sql("SELECT * FROM funnel")) > 0
+
+
+def test_a_file_that_vanished_is_made_anew(buffer: Buffer) -> None:
+    buffer.ingest(batch([run("a")]), now=at(0))
+    path_of(buffer).unlink()
+    assert buffer.status(now=at(0))["captured"] == 0
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    buffer = Buffer(tmp_path / "deep" / "buffer.duckdb", settings=Settings(home=tmp_path))
+    buffer.create()
+    assert stat.S_IMODE(path_of(buffer).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://me:secret@host/db", "mysql://host/db", "duckdb:///", "what://"])
+def test_an_engine_that_is_not_there_is_named(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match="buffer = ") as caught:
+        Buffer(url, settings=Settings(home=tmp_path))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_duckdb_url_is_a_path(tmp_path: Path, empty_file: Path) -> None:
+    shutil.copyfile(empty_file, tmp_path / "b.duckdb")
+    buffer = Buffer(f"duckdb:///{tmp_path}/b.duckdb", settings=Settings(home=tmp_path))
+    assert path_of(buffer) == tmp_path / "b.duckdb"
+    assert buffer.sql("SELECT 1").fetchall() == [(1,)]
+
+
+def test_a_volume_that_refuses_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BufferError, match=r"buffer\.duckdb"):
+        Buffer(tmp_path / "file" / "buffer.duckdb", settings=Settings(home=tmp_path)).create()
+
+
+def test_many_threads_write_and_read_one_file(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(lock_timeout_seconds=60.0)
+
+    def write(worker: int) -> int:
+        done = 0
+        for n in range(4):
+            key = f"{worker}-{n}"
+            one = batch([run(key, thread=key)], [feedback(thread_id=key, success=False)], offset=worker * 10 + n)
+            done += buffer.ingest(one, now=at(1)).runs
+            buffer.settle(now=at(1))
+        return done
+
+    def read(stop: threading.Event) -> int:
+        seen = 0
+        while not stop.is_set():
+            [(n,)] = buffer.sql("SELECT count(*) FROM trajectories").fetchall()
+            assert n >= seen
+            seen = n
+        return seen
+
+    stop = threading.Event()
+    with ThreadPoolExecutor(6) as pool:
+        readers = [pool.submit(read, stop) for _ in range(2)]
+        written = sum(pool.map(write, range(4)))
+        stop.set()
+        assert all(reader.result() <= 16 for reader in readers)
+    assert written == 16
+    assert buffer.sql("SELECT stage, count(*) FROM trajectories GROUP BY 1").fetchall() == [("queued", 16)]
+
+
+def in_child(action: str, buffer: Buffer) -> str:
+    """Fork, try to read the buffer in the child, and give what came of it."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            found = str(buffer.sql("SELECT count(*) FROM trajectories").fetchall())
+        except BaseException as error:
+            found = f"{type(error).__name__}: {error}"
+        os.write(writing, found.encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(pid, 0)
+    with os.fdopen(reading) as pipe:
+        return pipe.read()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_forked_while_the_file_was_open_is_refused(buffer: Buffer) -> None:
+    buffer.ingest(batch([run("a")]), now=at(0))
+    with buffer.hold():
+        assert "was open while this process was forked" in in_child("read", buffer)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_forked_while_the_file_was_closed_can_use_it(buffer: Buffer) -> None:
+    buffer.ingest(batch([run("a")]), now=at(0))
+    assert in_child("read", buffer) == "[(1,)]"
+
+
+def test_what_was_acknowledged_survives_a_kill(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer()
+    script = (
+        "import sys, os; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from agenther_live.buffer.store import Buffer\n"
+        "from agenther_live.settings import Settings\n"
+        "from tests.buffer.journal_facts import at, batch, run\n"
+        "b = Buffer(Path(sys.argv[1]), settings=Settings(home=Path(sys.argv[1]).parent))\n"
+        "with b.hold():\n"
+        "    for n in range(10_000):\n"
+        "        b.ingest(batch([run(f'r{n}')], offset=n + 1), now=at(n))\n"
+        "        print(n, flush=True)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path_of(buffer)), str(root)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        acknowledged = 0
+        for line in other.stdout:
+            acknowledged = int(line) + 1
+            if acknowledged == 5:
+                break
+        other.kill()
+    kept = buffer.sql("SELECT count(*) FROM trajectories").fetchall()[0][0]
+    assert kept >= acknowledged
+    assert buffer.cursors()["w"].offset == kept

@@ -1,0 +1,157 @@
+"""A user's SQL: it reads, it cannot write or leave the file, and its errors help."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from agenther_live.buffer.store import Buffer
+from agenther_live.errors import BufferError, QueryError
+from agenther_live.settings import Settings
+from tests.buffer.journal_facts import at, batch, run
+
+
+@pytest.fixture(scope="module")
+def filled(empty_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buffer]:
+    """One buffer for the whole module, held open: nothing here may change it."""
+    home = tmp_path_factory.mktemp("query")
+    shutil.copyfile(empty_file, home / "buffer.duckdb")
+    buffer = Buffer(home / "buffer.duckdb", settings=Settings(home=home))
+    with buffer.hold():
+        buffer.ingest(batch([run("r1", thread="t1"), run("r2", thread="t2", steps=3)]), now=at(5))
+        yield buffer
+
+
+def test_results_come_in_every_form(filled: Buffer, capsys: pytest.CaptureFixture[str]) -> None:
+    result = filled.sql("SELECT trajectory_id, n_steps FROM trajectories ORDER BY 1")
+    assert result.columns == ["trajectory_id", "n_steps"]
+    assert result.fetchall() == [("r1", 2), ("r2", 4)]
+    assert result.dicts() == [{"trajectory_id": "r1", "n_steps": 2}, {"trajectory_id": "r2", "n_steps": 4}]
+    assert len(result) == 2
+    assert isinstance(result.arrow(), pa.Table)
+    assert isinstance(result.df(), pd.DataFrame)
+    assert isinstance(result.pl(), pl.DataFrame)
+    assert result.pl().rows() == result.fetchall()
+    result.show()
+    shown = capsys.readouterr().out
+    assert "r2" in shown
+    assert "n_steps" in shown
+
+
+def test_sums_of_integers_are_integers(filled: Buffer) -> None:
+    result = filled.sql(
+        "SELECT sum(n_steps) AS n, avg(n_steps) AS mean, 1.50::DECIMAL(4, 2) AS price FROM trajectories"
+    )
+    assert result.arrow().schema.field("n").type == pa.int64()
+    assert repr(result.fetchall()) == "[(6, 3.0, Decimal('1.50'))]"
+
+
+def test_parameters(filled: Buffer) -> None:
+    assert filled.sql("SELECT trajectory_id FROM trajectories WHERE thread_id = ?", ["t2"]).fetchall() == [("r2",)]
+    assert filled.sql("SELECT $x + 1 AS y", {"x": 1}).dicts() == [{"y": 2}]
+
+
+@pytest.mark.parametrize(
+    "query", ["DESCRIBE trajectories", "SHOW TABLES", "EXPLAIN SELECT 1", "SUMMARIZE trajectories", "FROM steps"]
+)
+def test_looking_around_is_allowed(filled: Buffer, query: str) -> None:
+    assert filled.sql(query).columns
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM store.state",
+        "UPDATE store.state SET outcome = 'success'",
+        "INSERT INTO store.meta VALUES ('a', 'b')",
+        "WITH x AS (SELECT 1) DELETE FROM store.state",
+        "EXPLAIN ANALYZE DELETE FROM store.state",
+        "DROP VIEW trajectories",
+        "CREATE TABLE x (a INT)",
+        "CREATE TEMP TABLE x (a INT)",
+        "SET threads = 1",
+        "PRAGMA database_size; DELETE FROM store.state",
+        "SELECT 1; DELETE FROM store.state",
+        "BEGIN",
+        "CHECKPOINT",
+        "ATTACH 'other.db'",
+        "COPY trajectories TO 'out.csv'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "EXPORT DATABASE 'x'",
+        "CALL pragma_version()",
+        "PIVOT trajectories ON status",
+        "",
+        "-- nothing",
+    ],
+)
+def test_writing_and_everything_else_is_refused(filled: Buffer, query: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        filled.sql(query)
+    assert "\n" not in str(caught.value)
+    assert filled.sql("SELECT count(*) FROM trajectories").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM glob('/*')",
+        "SELECT * FROM parquet_metadata('x.parquet')",
+    ],
+)
+def test_files_cannot_be_reached(filled: Buffer, query: str) -> None:
+    with pytest.raises(QueryError):
+        filled.sql(query)
+
+
+def test_a_python_variable_is_no_table(filled: Buffer) -> None:
+    secret_frame = pd.DataFrame({"a": [1]})
+    with pytest.raises(QueryError, match="secret_frame"):
+        filled.sql("SELECT * FROM secret_frame")
+    assert len(secret_frame) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "hint"),
+    [
+        ("SELECT outcme FROM trajectories", "did you mean outcome"),
+        ("SELECT t.gaol FROM trajectories t", "did you mean goal"),
+        ("SELECT * FROM trajectory", "did you mean trajectories"),
+        ("SELECT * FROM qqqqqqqqq", "views: analyses"),
+        ("SELECT zzzzzzzz FROM trajectories", "DESCRIBE"),
+        ("SELECT * FROM goals JOIN trajectories USING (trajectoryid)", "did you mean trajectory_id"),
+        ("SELEC 1", "SELEC"),
+        ("SELECT 1 +", "syntax error"),
+        ("SELECT 'x'::INT", "Could not convert"),
+        ("SELECT trajectory_id FROM trajectories WHERE thread_id = ?", "parameter"),
+    ],
+)
+def test_errors_are_one_line_with_a_hint_and_no_traceback(filled: Buffer, query: str, hint: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        filled.sql(query)
+    assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_a_missing_package_is_named(filled: Buffer, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    result = filled.sql("SELECT 1")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(QueryError, match=package):
+        (result.df if package == "pandas" else result.pl)()
+
+
+def test_a_file_that_is_no_buffer_is_named(tmp_path: Path, buffer: Buffer) -> None:
+    path = tmp_path / "other.duckdb"
+    path.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(BufferError, match=r"other\.duckdb"):
+        Buffer(path, settings=buffer.settings).sql("SELECT 1")
