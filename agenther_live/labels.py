@@ -7,9 +7,7 @@ from typing import Any, Literal
 
 from agenther_live.trajectory import Message, Record, Stage
 
-FailureType = Literal[
-    "incomplete", "constraint_violation", "wrong_result", "tool_error", "hallucination", "off_topic"
-]
+FailureType = Literal["incomplete", "constraint_violation", "wrong_result", "tool_error", "hallucination", "off_topic"]
 VerdictStatus = Literal["ok", "unanswered"]
 SampleKind = Literal["hindsight", "success"]
 

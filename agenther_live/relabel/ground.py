@@ -1,0 +1,110 @@
+"""Grounding: every checkable word of a goal must be shown by what the run saw or did, in a field that it can belong to.
+
+Necessary, not sufficient: it proves that a goal talks about this run, not that the run reached it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from agenther_live.relabel.calls import Call, name_words, scalars
+from agenther_live.relabel.knowledge import Knowledge
+from agenther_live.relabel.lexicon import COUNT_WORDS, CURRENCIES, TIME_WORDS
+from agenther_live.relabel.mentions import Mention, find_mentions, number, stem
+from agenther_live.relabel.rows import is_money
+
+__all__ = ["field_conflict", "leaked", "ungrounded"]
+
+_MONEY = re.compile(r"[$€£]|\b(?:eur|usd|gbp|chf|euros?|dollars?|pounds?)\b", re.IGNORECASE)
+_TIME = re.compile(r"^\s*(?:-\s*)?(?:business |working )?(?:days?|hours?|hrs?|minutes?|mins?|weeks?)\b", re.IGNORECASE)
+
+Field = Literal["money", "time", "count", "other"]
+
+
+def ungrounded(goal: str, knowledge: Knowledge, excused: Iterable[int] = ()) -> list[Mention]:
+    """The mentions of a goal that no result and no argument shows; `excused` are positions that a predicate proved."""
+    proven = set(excused)
+    return [
+        mention
+        for mention in find_mentions(goal)
+        if mention.start not in proven
+        and mention.norm not in CURRENCIES
+        and not knowledge.shown(mention, "input", "seen")
+        and not _by_words(mention, knowledge)
+    ]
+
+
+def _by_words(mention: Mention, knowledge: Knowledge) -> bool:
+    """A name of several words may be shown word by word, in one message ('Yusuf Rossi' by two fields of a record)."""
+    if mention.kind != "name":
+        return False
+    several = [part for part in re.split(r"\s+(?:and|&)\s+", mention.text) if part]
+    if len(several) > 1:  # 'Ann Lee and Bob Ray' are two names, where they are no one firm
+        return all(knowledge.shown(part, "input", "seen") for part in several)
+    parts = mention.norm.split()
+    if len(parts) < 2:
+        return False
+    places = [set(knowledge.shown(part, "input", "seen")) for part in parts]
+    return bool(set.intersection(*places))
+
+
+def leaked(goal: str, knowledge: Knowledge, excused: Iterable[int] = ()) -> list[Mention]:
+    """The mentions that a result revealed before anybody had said them: the goal must not hand them over."""
+    proven = set(excused)
+    found = []
+    for mention in find_mentions(goal):
+        first = knowledge.first(mention)
+        if mention.start in proven or mention.norm in CURRENCIES or first is None or first[1] != "seen":
+            continue
+        if mention.kind == "name" and " " in mention.norm:
+            parts = [knowledge.first(part) for part in mention.norm.split()]
+            if all(part is not None and part[1] != "seen" for part in parts):
+                continue
+        found.append(mention)
+    return found
+
+
+def field_conflict(goal: str, calls: Sequence[Call], excused: Iterable[int] = ()) -> Mention | None:
+    """A number that stands in the goal as one thing (money, time, a count) and in all evidence as another."""
+    proven = set(excused)
+    for mention in find_mentions(goal):
+        if mention.kind != "number" or mention.start in proven:
+            continue
+        wanted = _field_in_text(goal, mention)
+        shown = {
+            _field_of(path) for call in calls for path, value in _cells(call) if number(str(value)) == mention.norm
+        }
+        if not shown or wanted in shown or "other" in shown:
+            continue
+        if wanted != "other":
+            return mention
+    return None
+
+
+def _cells(call: Call) -> Iterable[tuple[tuple[str, ...], object]]:
+    yield from scalars(dict(call.args))
+    if call.ok:
+        yield from scalars(call.result)
+
+
+def _field_in_text(goal: str, mention: Mention) -> Field:
+    before, behind = goal[max(0, mention.start - 5) : mention.start + 1], goal[mention.end : mention.end + 18]
+    if _MONEY.search(before) or re.match(
+        r"\s?(?:[$€£]|(?:eur|usd|gbp|chf|euros?|dollars?|pounds?)\b)", behind, re.IGNORECASE
+    ):
+        return "money"
+    if _TIME.match(behind):
+        return "time"
+    return "count" if re.match(r"\s+(?!(?:in|to|from|and|or|for|at|on|by|of|with|within)\b)[a-z]", behind) else "other"
+
+
+def _field_of(path: tuple[str, ...]) -> Field:
+    last = path[-1] if path else ""
+    parts = set(name_words(last))
+    if is_money(last):
+        return "money"
+    if parts & TIME_WORDS:
+        return "time"
+    return "count" if {stem(part) for part in parts} & {stem(word) for word in COUNT_WORDS} else "other"

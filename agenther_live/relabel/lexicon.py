@@ -1,0 +1,212 @@
+"""The words that rules know: verbs of tools, words of columns and fields, words of requests.
+
+Plain English, no list of any domain.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CARRIERS",
+    "COUNT_WORDS",
+    "CURRENCIES",
+    "DELIVERING",
+    "FINISHING",
+    "GOAL_WORDS",
+    "HANDING_OVER",
+    "HIGHER",
+    "IDLE",
+    "LOWER",
+    "MONEY",
+    "OPENERS",
+    "OPENING_WORDS",
+    "READING",
+    "READ_NOUNS",
+    "SELLERS",
+    "STEERING",
+    "STOPWORDS",
+    "SYNONYMS",
+    "TIME_WORDS",
+    "WRITING",
+]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Verbs in tools' names that only look.
+READING = _words(
+    """
+    browse calc calculate check compare compute convert count describe detect estimate evaluate examine explore
+    fetch find forecast geocode get inspect list load locate look lookup match measure preview query quote read
+    recommend resolve retrieve review scan search see select show sum summarize track translate validate verify view
+    visit weather
+    """
+)
+
+# Verbs in tools' names that change something.
+WRITING = _words(
+    """
+    accept activate add adjust append apply approve archive assign authorize block book buy cancel change charge
+    checkout close commit configure confirm copy create deactivate delete deploy disable edit enable enroll exchange
+    execute file forward grant import insert install invite issue merge modify move open order pay place post
+    publish purchase push put register reject remove rename replace reply reschedule reserve reset restart return
+    revoke run save schedule sell send set share ship sign start stop submit subscribe swap transfer unsubscribe
+    update upgrade upload withdraw write
+    """
+)
+
+# Nouns that end the names of tools that only look ('shipping_quote').
+READ_NOUNS = _words(
+    """
+    availability balance details forecast history info information lookup quote search status
+    """
+)
+
+# A text agent's way to say "this is my answer"; no tool of the world.
+FINISHING = _words(
+    """
+    answer done final_answer finalanswer finish give_answer respond submit_answer terminate
+    """
+)
+
+# Thinking aloud is neither a read nor a write, and achieves nothing.
+IDLE = _words(
+    """
+    noop note plan reflect scratchpad think thought
+    """
+)
+
+# Words that carry no meaning by themselves.
+STOPWORDS = _words(
+    """
+    a about above after again all also am an and any are as at be been before being below between both but by can
+    could did do does doing done down each either else enough etc every few for from further get gets give given go
+    had has have having he her here hers him his how i if in into is it its itself just know let like make many may
+    me might more most much must my need needs no nor not now of off on once one only or other our ours out over own
+    per please same shall she should so some such than that the their theirs them then there these they this those
+    through to too under until up upon us use used using very via want wants was we well were what when where
+    whether which while who whom whose why will with within without would yes yet you your yours
+    """
+)
+
+# Words that begin sentences with a capital and are no names; most are verbs of requests.
+OPENING_WORDS = _words(
+    """
+    action add adjust afterwards answer apply arrange ask book bring browse buy calculate call can't cancel change
+    check choose collect compare compute confirm contact convert create daily dear delete deliver describe determine
+    display don't download email ensure estimate everyone exchange explain fetch figure fill finally finance find
+    finish first fix format generate great greetings hello help hey hi i'd i'll i'm i've identify include install
+    it's keep kindly last list locate look modify monthly move name new next nobody nothing obtain offer ok okay old
+    open order pay pick place post prepare present print provide purchase put query quote rank read rebook recommend
+    record refund register remove rent reply report request reserve resolve retrieve return review run save schedule
+    search second see select sell send set ship show someone sort start state submit suggest sum summarise summarize
+    sure tell thank thanks there's third thought today today's tomorrow track transfer translate try turn update
+    upgrade urgent verify view visit weekly what's where's who's work write
+    """
+)
+
+# Words of column names whose smaller values serve better.
+LOWER = _words(
+    """
+    amount charge cost days delivery distance duration eta fare fee fees hours lead minutes price rate total wait
+    """
+)
+
+# Words of column names whose larger values serve better.
+HIGHER = _words(
+    """
+    rating ratings score stars
+    """
+)
+
+# Words of column names that hold prices.
+MONEY = _words(
+    """
+    amount charge cost fare fee fees price total
+    """
+)
+
+# Words of field names that hold durations.
+TIME_WORDS = _words(
+    """
+    day days delivery duration eta hour hours lead minute minutes week weeks
+    """
+)
+
+# Words of field names that hold counts.
+COUNT_WORDS = _words(
+    """
+    amount count guests nights number passengers pieces qty quantity seats stock units
+    """
+)
+
+# Names of currencies.
+CURRENCIES = _words(
+    """
+    chf dollar dollars eur euro euros gbp jpy pound pounds usd
+    """
+)
+
+# Arguments that steer a tool and mean nothing to a user.
+STEERING = _words(
+    """
+    format k lang language limit max_results n num_results offset order_by page page_size per_page sort sort_by
+    top_k verbose
+    """
+)
+
+# Parameters that name whom something comes from.
+SELLERS = _words(
+    """
+    airline carrier hotel merchant provider restaurant seller shop store supplier vendor
+    """
+)
+
+# Words of tools for which a city is where something goes.
+DELIVERING = _words(
+    """
+    buy deliver order price purchase quote send
+    """
+)
+
+# Verbs that only carry their noun: 'place an order' is 'order'.
+CARRIERS = _words(
+    """
+    create issue make place submit
+    """
+)
+
+# Giving up is nothing that a user asks for.
+HANDING_OVER = _words(
+    """
+    escalate escalation handoff handover human humans
+    """
+)
+
+OPENERS = STOPWORDS | OPENING_WORDS
+
+# Words by which a goal says what counts; they are proven as predicates, never as words of the run.
+GOAL_WORDS = _words(
+    """
+    apiece best cheapest delivered delivery detail details each fastest highest info information least lowest maximum
+    minimum most new one people person price quickest result results shipped shipping shortest three total two unit
+    units via
+    """
+)
+
+# Verbs that ask for the same deed.
+SYNONYMS = tuple(
+    _words(group)
+    for group in (
+        "order buy purchase acquire procure get place",
+        "book reserve schedule",
+        "cancel abort call",
+        "send email mail message forward",
+        "update change modify edit adjust",
+        "delete remove clear",
+        "create make add set open",
+        "return refund send",
+        "pay transfer settle",
+    )
+)

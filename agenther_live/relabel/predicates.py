@@ -1,0 +1,307 @@
+"""Requirements of a goal that a machine can evaluate: limits, superlatives and counts, compiled from its words.
+
+"for at most 900 EUR in total, within 6 days, from the cheapest supplier" becomes two bounds and a superlative; each is
+held against the row that the run chose. True and False are proofs; None means that rows cannot tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from agenther_live.relabel.calls import name_words
+from agenther_live.relabel.mentions import number, stem
+from agenther_live.relabel.rows import Row, Selection, is_money
+
+__all__ = ["Bound", "Count", "Superlative", "compile_goal", "holds", "is_best", "phrase_start", "value_for"]
+
+Topic = Literal["unit_price", "price", "time", "rating", "distance", "stock", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A limit: `value` and what it limits; `start` and `end` are where it stands, `at` is where its number stands."""
+
+    sign: Literal["<=", ">=", "<", ">"]
+    value: float
+    topic: Topic
+    unit: str
+    start: int
+    end: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Superlative:
+    """The best row by one topic ("the cheapest"); `most` is true for largest, latest, highest."""
+
+    topic: Topic
+    most: bool
+    noun: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """So many different things must have been seen ("at least 3 suppliers")."""
+
+    value: int
+    noun: str
+    start: int
+    end: int
+    at: int
+
+
+_NUM = r"(?P<cur>[$€£]|EUR |USD |GBP |CHF )?(?P<num>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?P<k>k\b)?"
+_AFTER = r"(?P<unit>(?:\s?(?:[$€£%]|[A-Za-z]+(?:-[A-Za-z]+)?)){0,4})"
+_LESS = (
+    r"at most|at no more than|no more than|not more than|not exceeding|not to exceed|up to|under|below|"
+    r"less than|cheaper than|"
+    r"lower than|fewer than|(?:a |the )?(?:maximum|max)\.?(?: total| price| budget| cost)?(?: of)?|"
+    r"(?:with |on |within )?(?:a |my |our )?budget of|"
+    r"(?:a )?limit of|no later than|within|in under|spending (?:at most|no more than|up to)|capped at"
+)
+_MORE = (
+    r"at least|no less than|no fewer than|not less than|(?:a |the )?(?:minimum|min)\.?(?: of)?|more than|over|above|"
+    r"greater than|higher than|better than"
+)
+_BEFORE = re.compile(rf"\b(?P<op>(?P<less>{_LESS})|(?P<more>{_MORE}))\s+(?:of\s+)?{_NUM}{_AFTER}", re.IGNORECASE)
+_BEHIND = re.compile(
+    rf"{_NUM}(?P<unit>(?:\s?(?:[$€£%]|[A-Za-z]+)){{0,3}}?),?\s+"
+    r"(?P<op>(?P<less>or less|or fewer|or under|or below|at most|max(?:imum)?|or sooner|or cheaper)|"
+    r"(?P<more>or more|or higher|or above|at least|minimum))\b",
+    re.IGNORECASE,
+)
+_STRICT = frozenset(
+    (
+        "under",
+        "below",
+        "less than",
+        "cheaper than",
+        "lower than",
+        "fewer than",
+        "more than",
+        "over",
+        "above",
+        "greater than",
+        "higher than",
+        "better than",
+    )
+)
+_CURRENCY = r"\s?(?:[$€£]|EUR|USD|GBP|CHF|euros?|dollars?)?"
+_EACH = re.compile(r"\b(?:each|apiece|a piece|per (?:piece|unit|item|pc|night|person|head|kg))\b", re.IGNORECASE)
+_MONEY = re.compile(r"[$€£]|\b(?:eur|euros?|usd|dollars?|gbp|pounds?|chf|bucks)\b", re.IGNORECASE)
+_TIME = re.compile(r"\b(?:(?:business |working )?days?|hours?|hrs?|minutes?|mins?|weeks?)\b", re.IGNORECASE)
+_RATING = re.compile(r"\b(?:stars?|rating|score)\b", re.IGNORECASE)
+_DISTANCE = re.compile(r"\b(?:km|kilometers?|kilometres?|miles?)\b", re.IGNORECASE)
+_SUPERLATIVE = re.compile(
+    r"\b(?:(?P<cheap>cheapest|least expensive|most affordable|most economical|best[- ]priced|"
+    r"(?:lowest|best|smallest|minimum)[- ](?:possible |overall |total |unit )*"
+    r"(?:price|cost|total|fare|fee|quote|offer)s?|"
+    r"lowest[- ]priced|lowest[- ]cost)"
+    r"|(?P<fast>fastest|quickest|soonest|(?:shortest|lowest) (?:delivery|lead|shipping|travel)?\s?"
+    r"(?:time|days|duration))"
+    r"|(?P<rated>(?:highest|best|top)[- ]rated|(?:highest|best) rating)"
+    r"|(?P<dear>most expensive|(?:highest|largest) (?:total |unit )?(?:price|cost|total))"
+    r"|(?P<near>nearest|closest)"
+    r"|(?P<any>lowest|smallest|shortest|fewest|least|highest|largest|biggest|longest|greatest|earliest|latest|newest|oldest|"
+    r"best|most|maximum|minimum|max|min)(?:\s+(?P<noun>[a-z]+(?: [a-z]+)?))?)",
+    re.IGNORECASE,
+)
+_LOW_WORDS = frozenset(["lowest", "smallest", "shortest", "fewest", "least", "earliest", "oldest", "minimum", "min"])
+
+
+@lru_cache(maxsize=4096)
+def compile_goal(goal: str) -> tuple[Bound | Superlative | Count, ...]:
+    """All requirements of a goal that can be compiled, in the order of the text."""
+    found: list[Bound | Superlative | Count] = []
+    taken: list[tuple[int, int]] = []
+    for pattern in (_BEFORE, _BEHIND):
+        for match in pattern.finditer(goal):
+            if any(start < match.end("num") and match.start("num") < end for start, end in taken):
+                continue
+            found.append(_bound(goal, match))
+            taken.append((match.start(), match.end()))
+    for match in _SUPERLATIVE.finditer(goal):
+        if any(start <= match.start() < end for start, end in taken):
+            continue  # "at most", "minimum of 3"
+        before = goal[max(0, match.start() - 3) : match.start()].casefold()
+        if match["any"] and (
+            before == "at " or (match["any"].casefold() in ("max", "min", "most") and not match["noun"])
+        ):
+            continue
+        found.append(_superlative(match))
+    return tuple(sorted(found, key=lambda each: each.start))
+
+
+_CARRIED = re.compile(r"\b(?:for|paying|spending|arriving in|arriving|costing|priced at|at|with|on)\s+$", re.IGNORECASE)
+
+
+def phrase_start(goal: str, each: Bound | Superlative | Count) -> int:
+    """Where the phrase of a requirement begins, with the word that leads to it ('paying at most …')."""
+    before = _CARRIED.search(goal[: each.start])
+    return before.start() if before else each.start
+
+
+def _bound(goal: str, match: re.Match[str]) -> Bound | Count:
+    text = number(match["num"]) or "0"
+    value = float(text) * (1000 if match["k"] else 1)
+    unit = match["unit"].strip()
+    window = f"{match['cur'] or ''} {unit}"
+    less = match["less"] is not None
+    operator = match["op"].casefold()
+    strict = operator in _STRICT
+    sign: Literal["<=", ">=", "<", ">"] = ("<" if strict else "<=") if less else (">" if strict else ">=")
+    tail = goal[match.end("num") : match.end("num") + 40].split(",")[0].split(".")[0]
+    context = goal[max(0, match.start() - 24) : match.start()].casefold()
+    priced = (
+        bool(re.search(r"\b(?:price|cost|budget|spend|pay|paying)\w*\W*(?:is |be |of |at )?$", context))
+        or "budget" in operator
+    )
+    topic: Topic = "other"
+    if _MONEY.search(window) or (priced and not _TIME.search(unit)):
+        topic = "unit_price" if _EACH.search(tail) or re.search(r"\b(?:unit price|each)\b", context) else "price"
+    elif _TIME.search(unit):
+        topic = "time"
+    elif _RATING.search(unit) or re.search(r"\brat(?:ing|ed)\W*(?:of )?$", context):
+        topic = "rating"
+    elif _DISTANCE.search(unit):
+        topic = "distance"
+    if topic == "other" and sign in (">=", ">") and value == int(value) and unit:
+        noun = unit.split()[0]
+        return Count(
+            int(value) + (1 if strict else 0),
+            noun.casefold(),
+            match.start(),
+            match.end("num") + 1 + len(noun),
+            match.start("num"),
+        )
+    end = match.end("num") + _unit_length(match, topic, tail)
+    return Bound(
+        sign,
+        value,
+        topic,
+        unit.split()[0].casefold() if unit else "",
+        match.start(),
+        max(end, match.end("op")),
+        match.start("num"),
+    )
+
+
+def _unit_length(match: re.Match[str], topic: Topic, tail: str) -> int:
+    """How much of the text behind the number belongs to the limit."""
+    pattern = {
+        "price": _CURRENCY + r"(?: in total| total| including shipping| overall| altogether)?",
+        "unit_price": _CURRENCY + r"(?: each| apiece| a piece| per (?:piece|unit|item|pc|night|person|head|kg))?",
+        "time": r"\s?(?:business |working )?(?:days?|hours?|hrs?|minutes?|mins?|weeks?)(?: from now)?",
+    }.get(topic, r"\s?[A-Za-z%]*")
+    found = re.match(pattern, tail, re.IGNORECASE)
+    return found.end() if found else 0
+
+
+def _superlative(match: re.Match[str]) -> Superlative:
+    text = match.group().casefold()
+    unit = bool(re.search(r"\bunit\b", text))
+    if match["cheap"]:
+        return Superlative("unit_price" if unit else "price", False, "", match.start(), match.end())
+    if match["dear"]:
+        return Superlative("unit_price" if unit else "price", True, "", match.start(), match.end())
+    if match["fast"]:
+        return Superlative("time", False, "", match.start(), match.end())
+    if match["rated"]:
+        return Superlative("rating", True, "", match.start(), match.end())
+    if match["near"]:
+        return Superlative("distance", False, "", match.start(), match.end())
+    word = match["any"].casefold()
+    noun = (match["noun"] or "").casefold()
+    return Superlative("other", word not in _LOW_WORDS, noun, match.start(), match.end("any"))
+
+
+_TOPIC_WORDS: dict[str, frozenset[str]] = {
+    "time": frozenset(
+        ["day", "days", "hour", "hours", "minute", "minutes", "week", "weeks", "duration", "delivery", "lead", "eta"]
+    ),
+    "rating": frozenset(["rating", "ratings", "stars", "score"]),
+    "distance": frozenset(["distance", "km", "miles"]),
+    "stock": frozenset(["stock", "available", "inventory"]),
+}
+
+
+def value_for(row: Row, topic: Topic, *, noun: str = "", unit: str = "") -> float | None:
+    """The cell of a row that a topic is about; None where there is none, or more than one that differ."""
+    cells = {
+        name: float(cell)
+        for name, cell in row.cells.items()
+        if isinstance(cell, int | float) and not isinstance(cell, bool)
+    }
+    if topic in ("price", "unit_price"):
+        prices = {name: cell for name, cell in cells.items() if is_money(name)}
+        each = {name: cell for name, cell in prices.items() if set(name_words(name)) & {"unit", "each", "per"}}
+        if topic == "unit_price":
+            return _only(each or {name: cell for name, cell in prices.items() if name_words(name) == ["price"]})
+        totals = {
+            name: cell
+            for name, cell in prices.items()
+            if name_words(name)
+            in (["total"], ["total", "price"], ["total", "cost"], ["total", "amount"], ["grand", "total"])
+        }
+        return _only(totals or {name: cell for name, cell in prices.items() if name not in each})
+    if topic == "other":
+        wanted = {stem(word) for word in noun.split()}
+        return _only(
+            {
+                name: cell
+                for name, cell in cells.items()
+                if wanted and wanted <= {stem(word) for word in name_words(name)}
+            }
+        )
+    found = {name: cell for name, cell in cells.items() if set(name_words(name)) & _TOPIC_WORDS[topic]}
+    found = {name: cell for name, cell in found.items() if not is_money(name)}
+    if topic == "time" and unit:
+        exact = {
+            name: cell for name, cell in found.items() if any(stem(word) == stem(unit) for word in name_words(name))
+        }
+        return _only(exact)
+    return _only(found)
+
+
+def _only(cells: dict[str, float]) -> float | None:
+    return next(iter(cells.values())) if len(set(cells.values())) == 1 else None
+
+
+def holds(bound: Bound, row: Row) -> bool | None:
+    """Whether a row keeps a limit; None where no cell of the row is what the limit is about."""
+    cell = value_for(row, bound.topic, unit=bound.unit)
+    if cell is None:
+        return None
+    match bound.sign:
+        case "<=":
+            return cell <= bound.value
+        case ">=":
+            return cell >= bound.value
+        case "<":
+            return cell < bound.value
+        case ">":
+            return cell > bound.value
+
+
+def is_best(superlative: Superlative, selection: Selection, bounds: Iterable[Bound] = ()) -> bool | None:
+    """Whether what was chosen is the best of all that was seen; None where too little was seen to say so.
+
+    Rows that break one of the goal's own limits are no competition.
+    """
+    mine = value_for(selection.chosen, superlative.topic, noun=superlative.noun)
+    if mine is None:
+        return None
+    rivals = [row for row in selection.peers if all(holds(bound, row) is not False for bound in bounds)]
+    values = [value_for(row, superlative.topic, noun=superlative.noun) for row in rivals]
+    known: Sequence[float] = [value for value in values if value is not None]
+    if any((value > mine) if superlative.most else (value < mine) for value in known):
+        return False
+    if len(known) < len(values) or not selection.proven or len(known) < 2:
+        return True if len(known) == len(values) == 1 and selection.proven else None
+    return True

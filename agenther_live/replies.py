@@ -1,0 +1,372 @@
+"""Replies of chat models: on disk before anybody parses them, found again by content, never paid for twice.
+
+A file per process that asks, in the journal's framing; one write(2) per reply. The same question to the same model is
+answered from disk, in this process or any later one; two that ask it at once share one call. Around it stand the caps
+on spend and the one layer of retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agenther_live.errors import HomeError, SpendCapReached, TransientModelError
+from agenther_live.journal.framing import decode_line, encode_line, scan
+from agenther_live.relabel.models import ChatModel, ModelReply, ModelRequest
+
+__all__ = ["Budget", "CallRow", "RememberedModel", "Replies", "marker_key"]
+
+_STORED = ".stored.jsonl"
+_ROWS = 2000
+_GRACE_SECONDS = 1.5  # a caller that is told to stop waits so long for the reply that is being paid for
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One paid call, as the buffer keeps it. `at` is naive UTC; `cost_usd` None where the price is unknown."""
+
+    call_key: str
+    purpose: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    status: str
+    at: datetime
+    text: str
+
+
+def marker_key(folder: Path) -> bytes:
+    """The secret of this home from which prompt markers are made; created once, mode 0600.
+
+    Raises:
+        HomeError: it cannot be read or created.
+    """
+    path = folder / "marker.key"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = folder / f".marker-{os.getpid()}-{secrets.token_hex(4)}"
+        if not path.exists():
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(descriptor, secrets.token_bytes(32))
+            finally:
+                os.close(descriptor)
+            try:
+                os.link(fresh, path)  # whole or not at all, and the first one wins
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return path.read_bytes()
+    except OSError as error:
+        raise HomeError(f"the marker key {path} cannot be used: {error.strerror or error}") from None
+
+
+class Budget:
+    """What a UTC day may cost, in US dollars and in tokens. Calls in flight count by their estimate."""
+
+    def __init__(self, *, usd: float, tokens: int, clock: Callable[[], float] = time.time) -> None:
+        """Cap the spend of a day; `clock` gives epoch seconds."""
+        self.usd_cap = usd
+        self.tokens_cap = tokens
+        self._clock = clock
+        self._day = self._today()
+        self.usd = 0.0
+        self.tokens = 0
+        self.calls = 0
+        self._held = 0
+        self._held_usd = 0.0
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+
+    def _turn(self) -> None:
+        today = self._today()
+        if today != self._day:
+            self._day, self.usd, self.tokens, self.calls = today, 0.0, 0, 0
+
+    def spent(self, tokens: int, usd: float | None, at: float) -> None:
+        """Count a call that was paid for at this epoch time."""
+        self._turn()
+        if datetime.fromtimestamp(at, UTC).date().isoformat() == self._day:
+            self.tokens += tokens
+            self.usd += usd or 0.0
+            self.calls += 1
+
+    def at_least(self, tokens: int, usd: float) -> None:
+        """Take over what somebody else counted for today, where it is more (other workers share the caps)."""
+        self._turn()
+        self.tokens, self.usd = max(self.tokens, tokens), max(self.usd, usd)
+
+    def hold(self, tokens: int) -> float:
+        """Set tokens aside for a call that begins; gives the dollars set aside with them.
+
+        Raises:
+            SpendCapReached: a cap is used up.
+        """
+        self._turn()
+        # What a token has cost today is the best guess at what the next ones will.
+        usd = tokens * (self.usd / self.tokens if self.tokens else 0.0)
+        if self.tokens + self._held + tokens > self.tokens_cap:
+            raise SpendCapReached(
+                f"{self.tokens:,} of {self.tokens_cap:,} tokens of today are used: work goes on at 00:00 UTC, "
+                "or raise tokens_per_day"
+            )
+        if self.usd >= self.usd_cap or self.usd + self._held_usd + usd > self.usd_cap:
+            raise SpendCapReached(
+                f"${self.usd:.4f} of ${self.usd_cap:.2f} of today are spent: work goes on at 00:00 UTC, "
+                "or raise spend_per_day_usd"
+            )
+        self._held += tokens
+        self._held_usd += usd
+        return usd
+
+    def release(self, tokens: int, usd: float) -> None:
+        """Give back what was set aside."""
+        self._held -= tokens
+        self._held_usd -= usd
+
+
+class Replies:
+    """The store of replies in one folder. Used by the one worker of a home; not thread-safe."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        spend_per_day_usd: float = 5.0,
+        tokens_per_day: int = 5_000_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the store and read what it holds; damaged lines are counted in `damaged` and passed over.
+
+        Args:
+            folder: where the files lie, made with mode 0700 if missing.
+            spend_per_day_usd: cap on the calls of a UTC day whose price is known.
+            tokens_per_day: cap on the tokens of all calls of a UTC day.
+            clock: epoch seconds.
+
+        Raises:
+            HomeError: the folder cannot be made or read.
+        """
+        self.folder = folder
+        self.budget = Budget(usd=spend_per_day_usd, tokens=tokens_per_day, clock=clock)
+        self.damaged = 0
+        self._clock = clock
+        self._index: dict[bytes, tuple[Path, int, int]] = {}
+        self._waiting: list[CallRow] = []
+        self._old: list[Path] = []
+        self._in_flight: dict[str, asyncio.Task[ModelReply]] = {}
+        self._descriptor: int | None = None
+        self._size = 0
+        stamp = datetime.fromtimestamp(clock(), UTC).strftime("%Y%m%dT%H%M%S")
+        self._path = folder / f"{stamp}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in sorted(folder.glob("*.jsonl")):
+                self._read(path)
+        except OSError as error:
+            raise HomeError(f"the store of replies {folder} cannot be read: {error.strerror or error}") from None
+
+    def _read(self, path: Path) -> None:
+        data = path.read_bytes()
+        fresh = not path.name.endswith(_STORED)
+        for start, end, record in scan(data):
+            if record is None or record.get("k") != "reply":
+                self.damaged += 1
+                continue
+            self._index[bytes.fromhex(record["key"])] = (path, start, end - start)
+            self.budget.spent(record["prompt_tokens"] + record["completion_tokens"], record["cost_usd"], record["at"])
+            if fresh:
+                self._waiting.append(_row(record))
+        if fresh:
+            self._old.append(path)
+
+    def __len__(self) -> int:
+        """How many replies are kept."""
+        return len(self._index)
+
+    def find(self, call_key: str) -> ModelReply | None:
+        """Give a stored reply, or None."""
+        place = self._index.get(bytes.fromhex(call_key))
+        if place is None:
+            return None
+        path, start, length = place
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                record = decode_line(file.read(length).rstrip(b"\n"))
+        except OSError:
+            record = None
+        if record is None:
+            return None
+        return ModelReply(
+            text=record["text"],
+            finish_reason=record["finish_reason"],
+            model=record["model"],
+            prompt_tokens=record["prompt_tokens"],
+            completion_tokens=record["completion_tokens"],
+            cost_usd=record["cost_usd"],
+            stored=True,
+        )
+
+    def keep(self, call_key: str, request: ModelRequest, model: str, reply: ModelReply) -> None:
+        """Append a reply; it is in the file when this returns.
+
+        Raises:
+            HomeError: the file cannot be written. The reply is then lost to disk, but not to its caller's budget.
+        """
+        now = self._clock()
+        record = {
+            "k": "reply",
+            "key": call_key,
+            "purpose": request.purpose,
+            "model": model,
+            "prompt_version": request.prompt_version,
+            "text": reply.text,
+            "finish_reason": reply.finish_reason,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "cost_usd": reply.cost_usd,
+            "at": now,
+        }
+        self.budget.spent(reply.prompt_tokens + reply.completion_tokens, reply.cost_usd, now)
+        line = encode_line(record)
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            written = os.write(self._descriptor, line)
+            if written < len(line):
+                os.ftruncate(self._descriptor, self._size)
+                raise OSError(28, "no space left on device")
+        except OSError as error:
+            raise HomeError(f"replies cannot be kept in {self._path}: {error.strerror or error}") from None
+        self._index[bytes.fromhex(call_key)] = (self._path, self._size, len(line))
+        self._size += len(line)
+        self._waiting.append(_row(record))
+
+    def rows(self) -> list[CallRow]:
+        """Up to 2,000 calls that the buffer has not confirmed yet, oldest first."""
+        return self._waiting[:_ROWS]
+
+    def confirm(self, rows: Sequence[CallRow]) -> None:
+        """Say that the buffer holds these rows (the first ones that `rows` gave); they are not given again."""
+        del self._waiting[: len(rows)]
+        if not self._waiting:
+            for path in self._old:
+                kept = path.with_name(path.name.removesuffix(".jsonl") + _STORED)
+                path.rename(kept)
+                self._index = {key: (kept if at[0] == path else at[0], at[1], at[2]) for key, at in self._index.items()}
+            self._old.clear()
+
+    def forget_before(self, moment: datetime) -> int:
+        """Delete the confirmed files of processes that began before this naive UTC time; gives how many."""
+        stamp = moment.strftime("%Y%m%dT%H%M%S")
+        gone = [path for path in self.folder.glob(f"*{_STORED}") if path.name < stamp]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        if gone:
+            lost = set(gone)
+            self._index = {key: at for key, at in self._index.items() if at[0] not in lost}
+        return len(gone)
+
+    def remembered(self, model: ChatModel, *, retries: int = 2) -> RememberedModel:
+        """The model behind this store: the same in use, with nothing paid for twice."""
+        return RememberedModel(model, self, retries=retries)
+
+    async def settle(self, seconds: float) -> None:
+        """Wait so long for calls in flight, so that what is being paid for is kept."""
+        if self._in_flight:
+            await asyncio.wait(list(self._in_flight.values()), timeout=seconds)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._size = 0
+            self._old.append(self._path)
+            self._path = self._path.with_name(f"{self._path.name.split('.')[0]}-{secrets.token_hex(2)}.jsonl")
+
+
+class RememberedModel:
+    """A chat model whose every reply is kept before it is handed out."""
+
+    def __init__(self, model: ChatModel, replies: Replies, *, retries: int) -> None:
+        """Stand before `model`. A transient failure is tried again `retries` times, then given to the caller."""
+        self.model = model
+        self._replies = replies
+        self._retries = retries
+        self._identity = str(getattr(model, "identity", model.name))
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """Give the stored reply, or ask, keep and give."""
+        call_key = hashlib.sha256(f"{self._identity}\x1f{request.key}".encode()).hexdigest()
+        stored = self._replies.find(call_key)
+        if stored is not None:
+            return stored
+        # The call lives in a task of its own: whoever waits may be cancelled, the reply is paid for and will be kept.
+        task = self._replies._in_flight.get(call_key)
+        if task is None or task.get_loop() is not asyncio.get_running_loop():
+            task = asyncio.create_task(self._pay(call_key, request))
+            self._replies._in_flight[call_key] = task
+            task.add_done_callback(lambda done: self._landed(call_key, done))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                await asyncio.wait([task], timeout=_GRACE_SECONDS)
+            raise
+
+    def _landed(self, call_key: str, task: asyncio.Task[ModelReply]) -> None:
+        if self._replies._in_flight.get(call_key) is task:
+            del self._replies._in_flight[call_key]
+        if not task.cancelled():
+            task.exception()  # seen, so that a caller who left does not leave a warning behind
+
+    async def _pay(self, call_key: str, request: ModelRequest) -> ModelReply:
+        budget = self._replies.budget
+        estimate = sum(len(message["content"]) for message in request.messages) // 4 + 500
+        for attempt in range(self._retries + 1):
+            held = budget.hold(estimate)
+            try:
+                reply = await self.model.complete(request)
+                self._replies.keep(call_key, request, self.model.name, reply)
+                return reply
+            except TransientModelError as error:
+                wait = error.retry_after if error.retry_after is not None else 0.5 * 2**attempt
+                if attempt == self._retries or wait > 20:
+                    raise
+            finally:
+                budget.release(estimate, held)
+            await asyncio.sleep(wait * random.uniform(1.0, 1.2))
+        raise AssertionError("unreachable")
+
+
+def _row(record: dict[str, Any]) -> CallRow:
+    return CallRow(
+        call_key=record["key"],
+        purpose=record["purpose"],
+        model=record["model"],
+        prompt_tokens=record["prompt_tokens"],
+        completion_tokens=record["completion_tokens"],
+        cost_usd=record["cost_usd"],
+        status=record["finish_reason"],
+        at=datetime(1970, 1, 1) + timedelta(seconds=record["at"]),  # noqa: DTZ001  naive UTC, as everywhere
+        text=record["text"],
+    )
