@@ -51,8 +51,10 @@ RULES = {
     "assemble": Rule(FACTS, names("pydantic")),
     "settings": Rule(names("errors"), names("pydantic pydantic_settings")),
     "home": Rule(SETTINGS),
-    "redact": Rule(FACTS | SETTINGS, names("pydantic")),
-    "journal": Rule(FACTS | SETTINGS | names("redact"), names("pydantic orjson")),
+    "journal": Rule(FACTS | SETTINGS, names("pydantic orjson")),
+    "redact": Rule(
+        FACTS | SETTINGS | names("journal"), names("pydantic orjson")
+    ),  # the journal's way to write odd values
     "relabel": Rule(FACTS | SETTINGS | names("redact"), names("pydantic orjson")),
     "shards": Rule(FACTS | SETTINGS | names("redact relabel"), names("pydantic orjson")),
     "buffer": Rule(LOCAL, names("pydantic orjson rich") | DATABASES),  # rich: the table that .show() prints

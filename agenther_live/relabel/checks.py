@@ -65,7 +65,7 @@ def refute(case: Case, candidate: Candidate) -> Fault | None:
 def doubts(case: Case, candidate: Candidate) -> Fault | None:
     """What is not proven about a candidate that no check refutes."""
     ground = _ground(case, candidate)
-    for check in (_every_word, _every_argument, _every_predicate, _one_turn, _no_detours, _ending):
+    for check in (_every_word, _every_argument, _every_predicate, _one_turn, _bare_prompt, _no_detours, _ending):
         fault = next(check(ground), None)
         if fault is not None:
             return fault
@@ -401,6 +401,15 @@ def _one_turn(ground: _Ground) -> Iterator[Fault]:
     """S: rules cannot read what a later user message does to the goal, so there must be none."""
     if ground.case.view.turn_end < ground.end:
         yield Fault("rules:turns", "the span holds a second message of the user")
+
+
+def _bare_prompt(ground: _Ground) -> Iterator[Fault]:
+    """S: text of the user's behind the goal (reflections, say) was written for the failed one; rules cannot read it."""
+    at = ground.case.view.goal_index
+    if at is not None:
+        behind = ground.candidate.messages[at].message.text.partition(ground.candidate.goal)[2]
+        if len(content_words(behind)) >= 8:
+            yield Fault("rules:prompt", "the user's message goes on behind the goal")
 
 
 def _no_detours(ground: _Ground) -> Iterator[Fault]:

@@ -87,7 +87,8 @@ def claims(text: str, view: View) -> list[Claim]:
             continue
         stems = {stem(word) for word in re.findall(r"[a-z]+", sentence.casefold())}
         said = {_base(word) for match in _DONE.finditer(sentence) for word in match.groups() if word}
-        tools = []
+        tools: list[str] = []
+        vague: list[str] = []  # could have done it, where another tool of the same verb is meant
         for name in writers:
             parts = [part for part in name_words(name) if not part.isdigit()]
             verbs = {_base(part) for part in parts if part in WRITING}
@@ -95,13 +96,14 @@ def claims(text: str, view: View) -> list[Claim]:
             for verb in verbs & said:
                 # 'placed' says little by itself: the order must be named too; 'ordered' says it all
                 if verb == stem(parts[0]) and nouns and not nouns & stems and len(verbs) > 1:
+                    vague.append(name)
                     continue
                 tools.append(name)
                 break
         if not tools and said & _DEEDS and not any(call.kind != "read" for call in view.calls):
             found.append(Claim(sentence, ()))
         elif tools:
-            found.append(Claim(sentence, tuple(tools)))
+            found.append(Claim(sentence, (*tools, *vague)))
         elif not said & _DEEDS and _BARE.search(sentence) and any(call.kind == "write" for call in view.calls):
             found.append(Claim(sentence, tuple(sorted({call.name for call in view.calls if call.kind == "write"}))))
     return found

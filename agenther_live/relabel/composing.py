@@ -87,7 +87,7 @@ def proposal_of(case: Case, infinitive: str, asks: Iterable[Ask], *, end_call: C
         for ask in asks
     )
     return Proposal(
-        hindsight_goal=request(infinitive, case.trajectory.trajectory_id),
+        hindsight_goal=request(infinitive, infinitive),
         confidence=min(ask.confidence for ask in asks),
         valid=True,
         end=end,

@@ -120,7 +120,7 @@ def _assistant(seen: View, index: int, kept: Sequence[Call], useful: set[int], p
     message = seen.messages[index]
     calls = [call for call in kept if call.at == index]
     goal, new = seen.trajectory.goal, proposal.hindsight_goal
-    shown = shown_words(kept)
+    shown = shown_words([call for call in kept if call.ok and call.at < index])
     if message.tool_calls:
         if cites(_all_text(message), goal, new, shown):
             message = _changed(message, content="")
@@ -291,7 +291,9 @@ def success_sample(
         train = message.role == "assistant" and index >= trajectory.context_len and index > seen.goal_index
         calls = [call for call in seen.calls if call.at == index]
         if train and calls:
-            train = all(call.ok or call.transient or call.why == "empty" for call in calls)
+            closing = index == len(trajectory.messages) - 1
+            fine = {"empty", "unanswered"} if closing else {"empty"}  # the call that ends a task may get no answer
+            train = all(call.ok or call.transient or call.why in fine for call in calls)
         if train and (holds_placeholder(message) or (message.text and false_claims(message.text, seen, before=index))):
             train = False
         if train and not message.tool_calls and not message.text.strip():

@@ -19,8 +19,8 @@ import orjson
 
 from agenther_live.errors import HomeError
 from agenther_live.journal.framing import as_json
-from agenther_live.redact_personal import is_card, is_phone_name, replace_personal
-from agenther_live.redact_secrets import PLACED, harmless, is_secret_name, replace_secrets
+from agenther_live.redact.personal import is_card, is_phone_name, replace_personal
+from agenther_live.redact.secrets import PLACED, harmless, is_secret_name, replace_secrets
 
 __all__ = ["PLACEHOLDER", "Redactor", "load_key"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from agenther_live.redact_secrets import Replace, find_all, placed, splice
+from agenther_live.redact.secrets import Replace, find_all, placed, splice
 
 __all__ = ["is_card", "is_phone_name", "replace_personal"]
 
