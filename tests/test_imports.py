@@ -52,12 +52,10 @@ RULES = {
     "settings": Rule(names("errors"), names("pydantic pydantic_settings")),
     "home": Rule(SETTINGS),
     "journal": Rule(FACTS | SETTINGS, names("pydantic orjson")),
-    "redact": Rule(
-        FACTS | SETTINGS | names("journal"), names("pydantic orjson")
-    ),  # the journal's way to write odd values
+    "redact": Rule(FACTS | SETTINGS | names("journal"), names("pydantic orjson")),
     "relabel": Rule(FACTS | SETTINGS | names("redact"), names("pydantic orjson")),
     "shards": Rule(FACTS | SETTINGS | names("redact relabel"), names("pydantic orjson")),
-    "buffer": Rule(LOCAL, names("pydantic orjson rich") | DATABASES),  # rich: the table that .show() prints
+    "buffer": Rule(LOCAL, names("pydantic pydantic_core orjson rich") | DATABASES),  # rich: the table of .show()
     "integrations": Rule(LOCAL, names("pydantic orjson") | SDKS),
     "integrations.transcripts": Rule(LOCAL, names("pydantic orjson")),
     "integrations.trl": Rule(LOCAL, TRAINERS),

@@ -19,6 +19,7 @@ from agenther_live.integrations.transcripts.adapter import MAX_DEPTH, NO_CALL
 from agenther_live.integrations.transcripts.choose import ADAPTERS, choose
 from agenther_live.integrations.transcripts.signs import prints_grade, reports_error
 from agenther_live.integrations.transcripts.steps import derive, json_arguments
+from agenther_live.redact import Redactor
 from agenther_live.trajectory import Action, Evidence, Message, Trajectory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).replace(tzinfo=None)
@@ -627,7 +628,6 @@ def test_langchains_status_marks_an_error(tmp_path: Path) -> None:
 
 
 def test_redaction_reaches_everything_and_leaves_the_id_alone(tmp_path: Path) -> None:
-    from agenther_live import redact
 
     secret = "sk-proj-" + "a1B2c3D4e5F6g7H8" * 3
     record = {
@@ -642,7 +642,7 @@ def test_redaction_reaches_everything_and_leaves_the_id_alone(tmp_path: Path) ->
     }
     plain = one(tmp_path, record).trajectory
     assert secret in plain.model_dump_json()
-    made = one(tmp_path, record, redactor=redact.Redactor(None, b"k" * 32)).trajectory
+    made = one(tmp_path, record, redactor=Redactor(None, b"k" * 32)).trajectory
     assert secret not in made.model_dump_json()
     assert made.trajectory_id == plain.trajectory_id
     assert actions(made)[0].observation_index == 2
