@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class DuckDB:
         self._engine = create_engine(
             "duckdb://", poolclass=NullPool, connect_args={"database": str(self.path), "config": dict(CONFIG)}
         )
+        _close_default_connection()
         with _writers_guard:
             self._writing = _writers.setdefault(str(self.path), threading.RLock())
             self._door = _doors.setdefault(str(self.path), threading.Lock())
@@ -301,6 +303,19 @@ def _boundary() -> Iterator[None]:
         raise BufferError(f"the buffer refused: {_first_line(str(error.orig))}") from error
     except duckdb.Error as error:
         raise BufferError(f"the buffer refused: {_first_line(str(error))}") from error
+
+
+@cache
+def _close_default_connection() -> None:
+    """Close the process's default connection, which the SQLAlchemy dialect opens once to read DuckDB's keywords.
+
+    Its threads do not survive a fork, and a forked child would wait for them at its exit, for ever. One with something
+    in it is a user's own.
+    """
+    default = duckdb.default_connection()
+    own = "SELECT 1 FROM duckdb_tables() UNION ALL SELECT 1 FROM duckdb_views() WHERE NOT internal LIMIT 1"
+    if default.execute(own).fetchone() is None:
+        default.close()
 
 
 def _after_fork() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import and_, or_, select
 
 from agenther_live.buffer.engine import Transaction, any_of
 from agenther_live.buffer.resolve import thread_hash
+from agenther_live.buffer.rows import storable
 from agenther_live.buffer.schema import evidence, run_heads, state
 from agenther_live.ids import content_hash
 from agenther_live.trajectory import Evidence, EvidenceSource
@@ -72,7 +73,7 @@ def statement_of(record: Mapping[str, Any]) -> Statement:
         to_thread=_text(record.get("thread_id")),
         to_agent=_text(record.get("agent")),
         source=known,
-        key=str(record.get("key") or "success"),
+        key=_text(record.get("key")) or "success",
         success=record["success"] if isinstance(record.get("success"), bool) else None,
         score=_number(record.get("score")),
         value=_text(record.get("value")),
@@ -86,15 +87,15 @@ def stated(item: Evidence) -> Statement:
     return Statement(
         evidence_id=item.evidence_id,
         to_trajectory=item.trajectory_id,
-        to_run=item.run_id,
-        to_thread=item.thread_id,
+        to_run=_text(item.run_id),
+        to_thread=_text(item.thread_id),
         to_agent=None,
         source=item.source,
         key=item.key,
         success=item.success,
         score=_number(item.score),
-        value=item.value,
-        comment=item.comment,
+        value=_text(item.value),
+        comment=_text(item.comment),
         at=item.at,
         ambiguous=item.ambiguous,
     )
@@ -116,7 +117,7 @@ def _number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+    return None if value is None or value == "" else str(storable(str(value)))
 
 
 def add_statements(tx: Transaction, statements: Iterable[Statement], *, now: datetime) -> list[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from agenther_live.buffer.engine import Transaction, any_of
 from agenther_live.buffer.evidence import add_statements, bind, stated
+from agenther_live.buffer.rows import storable_trajectory
 from agenther_live.buffer.schema import state
 from agenther_live.buffer.trajectories import Written, mark_unsettled, put
 from agenther_live.settings import Settings
@@ -39,7 +40,7 @@ def add_trajectories(
     by_id = {trajectory.trajectory_id: trajectory for trajectory, _ in items}
     s = state.c
     known = {row[0] for row in tx.rows(select(s.trajectory_id).where(any_of(s.trajectory_id, by_id)))}
-    new = [trajectory for key, trajectory in by_id.items() if key not in known]
+    new = [storable_trajectory(trajectory) for key, trajectory in by_id.items() if key not in known]
     put(tx, [Written(trajectory) for trajectory in new], now=now, settings=settings)
     said = [replace(stated(one), to_trajectory=trajectory.trajectory_id) for trajectory, told in items for one in told]
     mark_unsettled(tx, bind(tx, new=add_statements(tx, said, now=now)))

@@ -16,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy import delete, select
 
 from agenther_live.buffer import rows as shape
 from agenther_live.buffer.engine import Transaction, any_of
 from agenther_live.buffer.evidence import add_statements, bind, moment, statement_of
+from agenther_live.buffer.heads import Known, load_heads, put_heads, related
 from agenther_live.buffer.resolve import Group, RunHead, head_of, resolve, thread_hash
 from agenther_live.buffer.schema import counts, cursors, run_facts, run_heads, state
 from agenther_live.buffer.trajectories import Stored, Written, load_states, mark_unsettled, put, retire, set_status
@@ -29,33 +30,11 @@ from agenther_live.journal import Batch, Cursor
 from agenther_live.settings import Settings
 from agenther_live.trajectory import Status, Trajectory
 
-__all__ = ["Assemble", "IngestReport", "ingest", "load_cursors"]
+__all__ = ["Assemble", "IngestReport", "expire", "ingest", "load_cursors"]
 
 Assemble = Callable[..., Trajectory]
 _PART = 250
 _log = logging.getLogger("agenther_live.buffer")
-
-_HEAD = (
-    "root_key",
-    "trajectory_id",
-    "parent_key",
-    "run_id",
-    "agent",
-    "thread_id",
-    "thread_hash",
-    "explicit_id",
-    "started_at",
-    "ended_at",
-    "status",
-    "resume",
-    "new_input",
-    "resumes",
-    "waits_at",
-    "linked",
-    "conversational",
-    "facts_hash",
-    "policy_version",
-)
 
 
 @dataclass
@@ -76,16 +55,6 @@ class IngestReport:
 
 
 @dataclass
-class _Known:
-    """A run as the buffer has it."""
-
-    head: RunHead
-    trajectory_id: str
-    parent_key: str | None
-    facts_hash: str
-
-
-@dataclass
 class _Arrivals:
     """Runs that are new or changed in this batch, with all their facts."""
 
@@ -99,14 +68,14 @@ def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, 
     """Take in a batch of the journal's reader; the caller commits."""
     report = IngestReport()
     delivered = [run.root_key for run in batch.runs] + _late_keys(batch.loose)
-    known = _load_heads(tx, any_of(run_heads.c.root_key, delivered)) if delivered else {}
+    known = load_heads(tx, any_of(run_heads.c.root_key, delivered)) if delivered else {}
     arrivals = _arrivals(tx, batch, known, report)
     _put_facts(tx, arrivals)
     gone: set[str] = set()
     if arrivals.heads:
         gone = _regroup(tx, arrivals, known, now=now, settings=settings, assemble=assemble, report=report)
     _take_evidence(tx, batch, arrivals, gone, now=now, report=report)
-    _expire(tx, now=now, ttl=settings.interrupted_ttl_seconds, report=report)
+    report.abandoned = expire(tx, now=now, ttl=settings.interrupted_ttl_seconds)
     _count(tx, batch, report)
     _save_cursors(tx, batch.cursors, now)
     return report
@@ -130,7 +99,7 @@ def _is_fact(record: Mapping[str, Any]) -> bool:
     return isinstance(record.get("r"), str) and record.get("k") not in ("feedback", "counters", "heartbeat")
 
 
-def _arrivals(tx: Transaction, batch: Batch, known: Mapping[str, _Known], report: IngestReport) -> _Arrivals:
+def _arrivals(tx: Transaction, batch: Batch, known: Mapping[str, Known], report: IngestReport) -> _Arrivals:
     delivered: dict[str, list[dict[str, Any]]] = {}
     for run in batch.runs:
         delivered.setdefault(run.root_key, []).extend(run.records)
@@ -139,7 +108,13 @@ def _arrivals(tx: Transaction, batch: Batch, known: Mapping[str, _Known], report
             plain = {key: value for key, value in record.items() if key != "_id"}
             delivered.setdefault(record["r"], []).append(plain)
     arrivals = _Arrivals()
-    encoded = {root_key: orjson.dumps(records) for root_key, records in delivered.items()}
+    encoded = {}
+    for root_key, records in delivered.items():
+        try:
+            encoded[root_key] = orjson.dumps(records)
+        except TypeError:  # not written by our journal
+            delivered[root_key] = shape.storable(records)
+            encoded[root_key] = orjson.dumps(delivered[root_key])
     hashes = {root_key: _hash(data) for root_key, data in encoded.items()}
     changed = [key for key in delivered if key in known and known[key].facts_hash != hashes[key]]
     stored = _load_facts(tx, changed)
@@ -188,40 +163,13 @@ def _load_facts(tx: Transaction, root_keys: Sequence[str]) -> dict[str, list[dic
     return found
 
 
-def _load_heads(tx: Transaction, *wanted: ColumnElement[bool]) -> dict[str, _Known]:
-    """Load run heads, one query a condition: OR would keep DuckDB from skipping blocks."""
-    found = {}
-    columns = [run_heads.c[name] for name in _HEAD]
-    for condition in wanted:
-        for row in tx.rows(select(*columns).where(condition)):
-            one = dict(zip(_HEAD, row, strict=True))
-            head = RunHead(
-                root_key=one["root_key"],
-                run_id=one["run_id"],
-                agent=one["agent"],
-                thread_id=one["thread_id"],
-                explicit_id=one["explicit_id"],
-                started_at=one["started_at"],
-                ended_at=one["ended_at"],
-                status=one["status"],
-                resume=one["resume"],
-                new_input=one["new_input"],
-                resumes=one["resumes"],
-                waits_at=tuple((one["waits_at"] or "").splitlines()),
-                conversational=one["conversational"],
-                policy_version=one["policy_version"],
-            )
-            found[head.root_key] = _Known(head, one["trajectory_id"], one["parent_key"], one["facts_hash"])
-    return found
-
-
 # --- trajectories -----------------------------------------------------------------------------------------
 
 
 def _regroup(
     tx: Transaction,
     arrivals: _Arrivals,
-    known: dict[str, _Known],
+    known: dict[str, Known],
     *,
     now: datetime,
     settings: Settings,
@@ -229,7 +177,7 @@ def _regroup(
     report: IngestReport,
 ) -> set[str]:
     """Decide anew who the trajectories of every touched thread are; give those that were merged into others."""
-    known = _closure(tx, arrivals, known)
+    known = related(tx, arrivals.heads, known)
     heads = {key: one.head for key, one in known.items()} | arrivals.heads
     expired_before = now.replace(tzinfo=UTC).timestamp() - settings.interrupted_ttl_seconds
     groups = {group.trajectory_id: group for group in resolve(heads.values(), expired_before=expired_before)}
@@ -262,38 +210,8 @@ def _regroup(
         and stored[one.trajectory_id].merged_into is None
     }
     retire(tx, [stored[key] for key in lost], lost)
-    _put_heads(tx, groups.values(), known, arrivals)
+    put_heads(tx, groups.values(), known, arrivals.hashes)
     return set(lost)
-
-
-def _closure(tx: Transaction, arrivals: _Arrivals, known: Mapping[str, _Known]) -> dict[str, _Known]:
-    """Load every run that may belong together with those that arrived, until nothing new comes.
-
-    Plain finished turns stand alone, and are most of a long thread: they are loaded only where something waits on
-    the thread, which they would abandon.
-    """
-    r = run_heads.c
-    found = dict(known)
-    threads: set[int] = set()
-    named: set[str] = set()
-    while True:
-        heads = [*arrivals.heads.values(), *(one.head for one in found.values())]
-        new_threads = {h for head in heads if (h := thread_hash(head.thread_id)) is not None} - threads
-        new_named = {head.explicit_id for head in heads if head.explicit_id is not None} - named
-        if not new_threads and not new_named:
-            break
-        threads |= new_threads
-        named |= new_named
-        wanted = [and_(r.linked, any_of(r.thread_hash, new_threads))] if new_threads else []
-        if new_named:  # its own runs, and those that joined it without being named themselves
-            wanted += [and_(r.linked, any_of(column, new_named)) for column in (r.explicit_id, r.trajectory_id)]
-        found = _load_heads(tx, *wanted) | found
-    waiting = [head for head in heads if head.status == "interrupted" and head.thread_id is not None]
-    if waiting:
-        hashes = {thread_hash(head.thread_id) for head in waiting}
-        since = min(head.started_at for head in waiting)
-        found = _load_heads(tx, and_(r.new_input, r.started_at >= since, any_of(r.thread_hash, hashes))) | found
-    return found
 
 
 def _assemble_all(
@@ -353,45 +271,6 @@ def _assemble_some(
     return written
 
 
-def _put_heads(tx: Transaction, groups: Iterable[Group], known: Mapping[str, _Known], arrivals: _Arrivals) -> None:
-    new, moved = [], []
-    for group in groups:
-        for index, head in enumerate(group.runs[group.shared :], group.shared):
-            parent = group.runs[index - 1].root_key if index else None
-            old = known.get(head.root_key)
-            if old is not None and head.root_key not in arrivals.heads:
-                if (old.trajectory_id, old.parent_key) != (group.trajectory_id, parent):
-                    moved.append((head.root_key, group.trajectory_id, parent))
-                continue
-            row = (
-                head.root_key,
-                group.trajectory_id,
-                parent,
-                head.run_id,
-                head.agent,
-                head.thread_id,
-                thread_hash(head.thread_id),
-                head.explicit_id,
-                head.started_at,
-                head.ended_at,
-                head.status,
-                head.resume,
-                head.new_input,
-                head.resumes,
-                "\n".join(head.waits_at) or None,
-                head.linked,
-                head.conversational,
-                arrivals.hashes[head.root_key],
-                head.policy_version,
-            )
-            new.append(row)
-    again = [row[0] for row in new if row[0] in known]
-    if again:
-        tx.rows(delete(run_heads).where(any_of(run_heads.c.root_key, again)))
-    tx.insert(run_heads, _HEAD, new)
-    tx.update(run_heads, ("root_key",), ("trajectory_id", "parent_key"), moved)
-
-
 # --- what comes with the runs -----------------------------------------------------------------------------
 
 
@@ -414,8 +293,8 @@ def _take_evidence(
     mark_unsettled(tx, changed)
 
 
-def _expire(tx: Transaction, *, now: datetime, ttl: float, report: IngestReport) -> None:
-    """Abandon what has waited too long for its resume."""
+def expire(tx: Transaction, *, now: datetime, ttl: float) -> int:
+    """Abandon what has waited longer than `ttl` seconds for its resume; give how many."""
     s = state.c
     due = select(s.trajectory_id).where(
         s.status == "interrupted", s.waiting_since < now - timedelta(seconds=ttl), s.merged_into.is_(None)
@@ -424,7 +303,7 @@ def _expire(tx: Transaction, *, now: datetime, ttl: float, report: IngestReport)
     if keys:
         stored = load_states(tx, keys)
         set_status(tx, [(one, "abandoned", one.waiting_since) for one in stored.values()])
-        report.abandoned += len(keys)
+    return len(keys)
 
 
 def _count(tx: Transaction, batch: Batch, report: IngestReport) -> None:

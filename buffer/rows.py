@@ -6,12 +6,14 @@ the other columns are what people query.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 import pyarrow as pa
+from pydantic_core import PydanticSerializationError
 
 from agenther_live.labels import Sample
 from agenther_live.trajectory import Message, Record, ToolCall, Trajectory
@@ -110,6 +112,30 @@ SAMPLE = (
 def json_text(value: Any) -> str:
     """Give a JSON-like value as text for a JSON column; what JSON cannot say is said as text."""
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def storable(value: Any) -> Any:
+    """Give JSON-like data without what no database takes: lone surrogates, numbers beyond 64 bits, NaN."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def storable_trajectory(trajectory: Trajectory) -> Trajectory:
+    """Give the trajectory itself, or where its text cannot be stored as it is, one that can."""
+    try:
+        trajectory.model_dump_json(exclude_unset=True)
+    except PydanticSerializationError:
+        return Trajectory.model_validate(storable(trajectory.model_dump(exclude_unset=True)))
+    return trajectory
 
 
 def pack(data: bytes) -> bytes:

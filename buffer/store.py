@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import Connection, delete, func, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -46,7 +46,7 @@ from agenther_live.shards.rotate import Backlog
 from agenther_live.shards.writer import ShardFile
 from agenther_live.trajectory import Evidence, Trajectory
 
-__all__ = ["Buffer", "Claim", "ImportReport", "IngestReport", "Spend"]
+__all__ = ["Buffer", "Claim", "ImportReport", "IngestReport", "Spend", "make_views", "views_sql"]
 
 VIEWS = "views.sql"
 
@@ -88,6 +88,7 @@ class Buffer:
         self._clock = clock
         self._engine = _engine(where, settings)
         self._ready = False
+        self._held_out: tuple[tuple[Any, ...], list[str], set[str]] = ((), [], set())
         self._preparing = threading.Lock()
 
     # --- opening
@@ -103,7 +104,7 @@ class Buffer:
                 )
             if found != migrations.HEAD:
                 migrations.upgrade(tx.connection)
-            _make_views(tx)
+            make_views(tx.connection)
         self._ready = True
 
     def hold(self) -> AbstractContextManager[None]:
@@ -182,6 +183,7 @@ class Buffer:
     def settle(self, *, now: datetime, immediate: bool = False) -> Counter[str]:
         """Decide outcomes that are in question; give how many entered each stage, and how many samples went back."""
         with self._write() as tx:
+            ingest.expire(tx, now=now, ttl=self.settings.interrupted_ttl_seconds)
             return settle(tx, now=now, immediate=immediate, settings=self.settings)
 
     def claim(self, n: int, *, now: datetime) -> list[Claim]:
@@ -237,10 +239,15 @@ class Buffer:
 
     def held_out(self) -> tuple[list[str], set[str]]:
         """Give the goals that are held out, and the ids of the trajectories that asked for them."""
+        s = state.c
         with self._read() as tx:
-            query = select(trajectories.c.goal, state.c.trajectory_id).join(state, current()).where(state.c.held_out)
-            rows = tx.rows(query)
-        return sorted({goal for goal, _ in rows}), {key for _, key in rows}
+            # Asked every tick, and the goals are wide: look first whether there are others than before.
+            [key] = tx.rows(select(func.count(), func.sum(s.revision)).where(s.held_out, s.merged_into.is_(None)))
+            if self._held_out[0] != key:
+                rows = tx.rows(select(trajectories.c.goal, s.trajectory_id).join(state, current()).where(s.held_out))
+                self._held_out = key, sorted({goal for goal, _ in rows}), {trajectory_id for _, trajectory_id in rows}
+        _, goals, ids = self._held_out
+        return list(goals), set(ids)
 
     # --- model calls
 
@@ -352,20 +359,20 @@ def _engine(where: str | Path, settings: Settings) -> Engine:
     return DuckDB(path, lock_timeout_seconds=settings.lock_timeout_seconds)
 
 
-def _make_views(tx: Transaction) -> None:
-    """Make the views anew where their text is not the one they were made from."""
+def make_views(connection: Connection) -> None:
+    """Make the public views anew where their text is not the one they were made from."""
     script = views_sql()
     digest = hashlib.sha256(script.encode()).hexdigest()
-    if tx.rows(select(meta.c.value).where(meta.c.key == VIEWS, meta.c.value == digest)):
+    if connection.execute(select(meta.c.value).where(meta.c.key == VIEWS)).scalar() == digest:
         return
     statements = [part.strip() for part in _without_comments(script).split(";\n") if part.strip()]
     made = [statement.split()[2] for statement in statements if statement.startswith("CREATE VIEW")]
     for name in reversed(made):
-        tx.connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
+        connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
     for statement in statements:
-        tx.connection.exec_driver_sql(statement)
-    tx.rows(delete(meta).where(meta.c.key == VIEWS))
-    tx.insert(meta, ("key", "value"), [(VIEWS, digest)])
+        connection.exec_driver_sql(statement)
+    connection.execute(delete(meta).where(meta.c.key == VIEWS))
+    connection.execute(insert(meta).values(key=VIEWS, value=digest))
 
 
 def _without_comments(script: str) -> str:

@@ -270,5 +270,5 @@ def test_what_was_acknowledged_survives_a_kill(make_buffer: MakeBuffer) -> None:
                 break
         other.kill()
     kept = buffer.sql("SELECT count(*) FROM trajectories").fetchall()[0][0]
-    assert kept >= acknowledged
+    assert kept >= acknowledged == 5
     assert buffer.cursors()["w"].offset == kept
