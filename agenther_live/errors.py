@@ -18,6 +18,7 @@
     │   ├── TransientModelError worth another try later (429, 5xx, timeout, connection)
     │   └── TerminalModelError  no retry helps (401, 400, unknown model, no key)
     ├── SpendCapReached         the day's or hour's cap on money or tokens is used up
+    │   └── EndpointDown        a model's endpoint failed so often that it is left alone for a while
     └── ShardError              a shard or manifest is not as it must be
 
 Messages say what happened, to which id or file, and what to do about it.
@@ -30,6 +31,7 @@ __all__ = [
     "BufferError",
     "BufferLocked",
     "BufferVersion",
+    "EndpointDown",
     "GraphError",
     "HomeError",
     "JournalError",
@@ -113,6 +115,13 @@ class TerminalModelError(ModelError):
 
 class SpendCapReached(AgentHERError):
     """The cap on money or tokens is used up; work goes on when its window ends."""
+
+
+class EndpointDown(SpendCapReached):
+    """An endpoint failed so often in a row that it is left alone for a while.
+
+    Like a cap it pauses the work as a whole; it costs no trajectory one of its tries.
+    """
 
 
 class ShardError(AgentHERError):

@@ -1,14 +1,17 @@
 """Evaluators: a user's functions that say whether a trajectory reached its goal. They run in the worker.
 
-Two forms are taken: `fn(trajectory) -> bool | float | Outcome | None`, and the form of the agentevals
+Two forms are taken, plain or async: `fn(trajectory) -> bool | float | Outcome | None`, and the form of the agentevals
 package, `fn(*, inputs, outputs, reference_outputs) -> {"key", "score", "comment"}`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +19,9 @@ from agenther_live.errors import SettingsError
 from agenther_live.ids import content_hash
 from agenther_live.trajectory import Evidence, Outcome, Trajectory
 
-__all__ = ["Evaluator", "evaluator"]
+__all__ = ["Evaluator", "evaluator", "told_apart"]
+
+logger = logging.getLogger("agenther_live")
 
 _AGENTEVALS = {"inputs", "outputs", "reference_outputs"}
 
@@ -35,10 +40,12 @@ class Evaluator:
         An evaluator that raises gives evidence that says so and decides nothing: the trajectory stays as
         it was, and the error can be read in the `feedback` view.
         """
+        facts: dict[str, Any]
         try:
             answer = self._ask(trajectory)
-            facts = _read(answer)
+            facts = _read(asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer)
         except Exception as error:  # a user's function may raise anything
+            logger.warning("evaluator %s raised on trajectory %s", self.name, trajectory.trajectory_id, exc_info=True)
             facts = {"value": "error", "comment": f"{type(error).__name__}: {error}"[:500]}
         key = str(facts.pop("key", None) or self.name)
         identity = content_hash([trajectory.trajectory_id, trajectory.revision, self.name])
@@ -63,7 +70,7 @@ class Evaluator:
         )
 
 
-def evaluator(function: Callable[..., Any], *, agent: str | None = None) -> Evaluator:
+def evaluator(function: Any, *, agent: str | None = None) -> Evaluator:
     """Name an evaluator after its function.
 
     Raises:
@@ -73,8 +80,23 @@ def evaluator(function: Callable[..., Any], *, agent: str | None = None) -> Eval
         return function
     if not callable(function):
         raise SettingsError(f"evaluators = {function!r}: an evaluator is a function of one trajectory")
-    name = getattr(function, "__name__", None) or type(function).__name__
+    inner = function.func if isinstance(function, functools.partial) else function
+    name = getattr(inner, "__name__", None) or type(inner).__name__
     return Evaluator(name=name, function=function, agent=agent)
+
+
+def told_apart(new: Evaluator, known: Sequence[Evaluator]) -> Evaluator | None:
+    """Give the evaluator under a name that no other one has where both may judge one trajectory; None: it is known.
+
+    Two functions of one name (two lambdas, say) are numbered by their order.
+    """
+    if any((each.function, each.agent) == (new.function, new.agent) for each in known):
+        return None
+    taken = {each.name for each in known if None in (each.agent, new.agent) or each.agent == new.agent}
+    name, n = new.name, 2
+    while name in taken:
+        name, n = f"{new.name}-{n}", n + 1
+    return replace(new, name=name)
 
 
 def _speaks_agentevals(function: Callable[..., Any]) -> bool:
@@ -85,8 +107,14 @@ def _speaks_agentevals(function: Callable[..., Any]) -> bool:
     return len(names & _AGENTEVALS) >= 2
 
 
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
+
+
 def _read(answer: Any) -> dict[str, Any]:
     """Give the evidence fields that an evaluator's answer stands for."""
+    if type(answer).__module__ == "numpy" and hasattr(answer, "item"):
+        answer = answer.item()
     if answer is None:
         return {"value": "no opinion"}
     if isinstance(answer, bool):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +54,11 @@ class Home:
         return self.path / "worker.lock"
 
     @property
+    def last_tick(self) -> Path:
+        """Note of the worker's last tick: when it was, and why relabeling pauses."""
+        return self.path / "worker.json"
+
+    @property
     def requirements(self) -> Path:
         """What the attached agents ask of a worker: the names of their evaluators."""
         return self.path / "evaluators.json"
@@ -62,13 +70,52 @@ class Home:
             HomeError: where the home cannot be made or written.
         """
         try:
+            # Folders above the home are made as any other folder is: only the home itself is private.
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.journal, self.replies, self.shards):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"
             probe.touch(mode=0o600)
             probe.unlink()
+        except FileExistsError as error:
+            raise HomeError(f"home {self.path} cannot be written: {error.filename} is not a directory") from None
         except OSError as error:
             raise HomeError(f"home {self.path} cannot be written: {error.strerror or error}") from None
+
+    def note(self, path: Path, data: bytes) -> None:
+        """Write a small file of the home whole or not at all, for its owner's eyes only.
+
+        Raises:
+            OSError: the volume refuses.
+        """
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        try:
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(data)
+            draft.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+    def require(self, evaluator: str) -> None:
+        """Let every worker of this home know that agents are judged by this evaluator.
+
+        Raises:
+            HomeError: it cannot be written down.
+        """
+        known = self.required()
+        if evaluator not in known:
+            try:
+                self.note(self.requirements, json.dumps(sorted(known | {evaluator})).encode())
+            except OSError as error:
+                raise HomeError(f"{self.requirements} cannot be written: {error.strerror or error}") from None
+
+    def required(self) -> set[str]:
+        """Give the names of the evaluators by which agents of this home are judged."""
+        try:
+            return set(json.loads(self.requirements.read_bytes()))
+        except (OSError, ValueError, TypeError):  # a file that cannot be read names nobody
+            return set()
 
     @contextmanager
     def held_by_worker(self) -> Iterator[None]:
@@ -77,7 +124,11 @@ class Home:
         Raises:
             WorkerRunning: another process, or another `Live` of this one, holds it.
         """
-        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HomeError(f"home {self.path} cannot be written: {error.strerror or error}") from None
+        _held.add(descriptor)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,4 +141,20 @@ class Home:
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             yield
         finally:
+            if descriptor in _held:  # else this is a forked child, which does not hold the home
+                _held.discard(descriptor)
+                os.close(descriptor)
+
+
+_held: set[int] = set()
+
+
+def _after_fork() -> None:
+    """Let go in a forked child: else the home would stay held after its worker died, for as long as the child lives."""
+    for descriptor in tuple(_held):
+        with contextlib.suppress(OSError):
             os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

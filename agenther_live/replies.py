@@ -19,8 +19,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agenther_live.errors import HomeError, SpendCapReached, TransientModelError
+from agenther_live.errors import HomeError, TerminalModelError, TransientModelError
 from agenther_live.journal.framing import decode_line, encode_line, scan
+from agenther_live.limits import Breaker, Budget, Pace
 from agenther_live.relabel.models import ChatModel, ModelReply, ModelRequest
 
 __all__ = ["Budget", "CallRow", "RememberedModel", "Replies", "marker_key"]
@@ -72,71 +73,6 @@ def marker_key(folder: Path) -> bytes:
         raise HomeError(f"the marker key {path} cannot be used: {error.strerror or error}") from None
 
 
-class Budget:
-    """What a UTC day may cost, in US dollars and in tokens. Calls in flight count by their estimate."""
-
-    def __init__(self, *, usd: float, tokens: int, clock: Callable[[], float] = time.time) -> None:
-        """Cap the spend of a day; `clock` gives epoch seconds."""
-        self.usd_cap = usd
-        self.tokens_cap = tokens
-        self._clock = clock
-        self._day = self._today()
-        self.usd = 0.0
-        self.tokens = 0
-        self.calls = 0
-        self._held = 0
-        self._held_usd = 0.0
-
-    def _today(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
-
-    def _turn(self) -> None:
-        today = self._today()
-        if today != self._day:
-            self._day, self.usd, self.tokens, self.calls = today, 0.0, 0, 0
-
-    def spent(self, tokens: int, usd: float | None, at: float) -> None:
-        """Count a call that was paid for at this epoch time."""
-        self._turn()
-        if datetime.fromtimestamp(at, UTC).date().isoformat() == self._day:
-            self.tokens += tokens
-            self.usd += usd or 0.0
-            self.calls += 1
-
-    def at_least(self, tokens: int, usd: float) -> None:
-        """Take over what somebody else counted for today, where it is more (other workers share the caps)."""
-        self._turn()
-        self.tokens, self.usd = max(self.tokens, tokens), max(self.usd, usd)
-
-    def hold(self, tokens: int) -> float:
-        """Set tokens aside for a call that begins; gives the dollars set aside with them.
-
-        Raises:
-            SpendCapReached: a cap is used up.
-        """
-        self._turn()
-        # What a token has cost today is the best guess at what the next ones will.
-        usd = tokens * (self.usd / self.tokens if self.tokens else 0.0)
-        if self.tokens + self._held + tokens > self.tokens_cap:
-            raise SpendCapReached(
-                f"{self.tokens:,} of {self.tokens_cap:,} tokens of today are used: work goes on at 00:00 UTC, "
-                "or raise tokens_per_day"
-            )
-        if self.usd >= self.usd_cap or self.usd + self._held_usd + usd > self.usd_cap:
-            raise SpendCapReached(
-                f"${self.usd:.4f} of ${self.usd_cap:.2f} of today are spent: work goes on at 00:00 UTC, "
-                "or raise spend_per_day_usd"
-            )
-        self._held += tokens
-        self._held_usd += usd
-        return usd
-
-    def release(self, tokens: int, usd: float) -> None:
-        """Give back what was set aside."""
-        self._held -= tokens
-        self._held_usd -= usd
-
-
 class Replies:
     """The store of replies in one folder. Used by the one worker of a home; not thread-safe."""
 
@@ -146,6 +82,9 @@ class Replies:
         *,
         spend_per_day_usd: float = 5.0,
         tokens_per_day: int = 5_000_000,
+        spend_per_hour_usd: float | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Open the store and read what it holds; damaged lines are counted in `damaged` and passed over.
@@ -154,13 +93,18 @@ class Replies:
             folder: where the files lie, made with mode 0700 if missing.
             spend_per_day_usd: cap on the calls of a UTC day whose price is known.
             tokens_per_day: cap on the tokens of all calls of a UTC day.
+            spend_per_hour_usd: cap on those of an hour (by the clock); None sets none.
+            requests_per_minute: pace of the requests to each endpoint; None sets none.
+            tokens_per_minute: pace of the prompt tokens sent to each endpoint, by estimate; None sets none.
             clock: epoch seconds.
 
         Raises:
             HomeError: the folder cannot be made or read.
         """
         self.folder = folder
-        self.budget = Budget(usd=spend_per_day_usd, tokens=tokens_per_day, clock=clock)
+        self.budget = Budget(usd=spend_per_day_usd, tokens=tokens_per_day, usd_per_hour=spend_per_hour_usd, clock=clock)
+        self._per_minute = requests_per_minute, tokens_per_minute
+        self._guards: dict[str, tuple[Breaker, Pace, Pace]] = {}
         self.damaged = 0
         self._clock = clock
         self._index: dict[bytes, tuple[Path, int, int]] = {}
@@ -284,6 +228,13 @@ class Replies:
         """The model behind this store: the same in use, with nothing paid for twice."""
         return RememberedModel(model, self, retries=retries)
 
+    def guards(self, endpoint: str) -> tuple[Breaker, Pace, Pace]:
+        """The breaker of an endpoint, and the paces of requests and of tokens: one of each for all models there."""
+        if endpoint not in self._guards:
+            requests, tokens = self._per_minute
+            self._guards[endpoint] = Breaker(endpoint), Pace(requests), Pace(tokens)
+        return self._guards[endpoint]
+
     async def settle(self, seconds: float) -> None:
         """Wait so long for calls in flight, so that what is being paid for is kept."""
         if self._in_flight:
@@ -341,19 +292,32 @@ class RememberedModel:
 
     async def _pay(self, call_key: str, request: ModelRequest) -> ModelReply:
         budget = self._replies.budget
+        breaker, requests, tokens = self._replies.guards(self._identity.rpartition("@")[2] or self._identity)
         estimate = sum(len(message["content"]) for message in request.messages) // 4 + 500
         for attempt in range(self._retries + 1):
-            held = budget.hold(estimate)
+            breaker.enter()
+            answered = False
             try:
-                reply = await self.model.complete(request)
-                self._replies.keep(call_key, request, self.model.name, reply)
-                return reply
+                # Held while it waits in line: what waits will be spent.
+                held = budget.hold(estimate)
+                try:
+                    await asyncio.sleep(max(requests.reserve(), tokens.reserve(estimate)))
+                    reply = await self.model.complete(request)
+                    answered = True
+                    self._replies.keep(call_key, request, self.model.name, reply)
+                    return reply
+                finally:
+                    budget.release(estimate, held)
             except TransientModelError as error:
+                breaker.failed(error.retry_after)
                 wait = error.retry_after if error.retry_after is not None else 0.5 * 2**attempt
                 if attempt == self._retries or wait > 20:
                     raise
+            except TerminalModelError:
+                answered = True
+                raise
             finally:
-                budget.release(estimate, held)
+                breaker.worked() if answered else breaker.gave_up()
             await asyncio.sleep(wait * random.uniform(1.0, 1.2))
         raise AssertionError("unreachable")
 

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     # buffer
     buffer: str | None = Field(None, description="SQLAlchemy URL; None is the DuckDB file in the home.")
     lock_timeout_seconds: float = Field(5.0, ge=0, description="How long to retry a buffer that is locked.")
+    sql_seconds: float = Field(60.0, gt=0, description="A user's SQL is stopped after so long.")
     interrupted_ttl_seconds: float = Field(30 * 86_400, gt=0, description="A run waits this long for a resume.")
     history_days: float = Field(30, gt=0, description="Trajectories are kept this long.")
     history_bytes: int = Field(10 << 30, gt=0, description="Size at which the oldest trajectories go.")
@@ -80,6 +81,9 @@ class Settings(BaseSettings):
     max_retries: int = Field(5, ge=0, description="Tries of an errored trajectory before it stays errored.")
     spend_per_day_usd: float = Field(5.0, ge=0, description="Cap on model spend of one UTC day.")
     tokens_per_day: int = Field(5_000_000, ge=0, description="Cap on model tokens of one UTC day.")
+    spend_per_hour_usd: float | None = Field(None, ge=0, description="Cap on model spend of one hour; None: no cap.")
+    requests_per_minute: int | None = Field(None, ge=1, description="Pace of requests to each endpoint; None: none.")
+    tokens_per_minute: int | None = Field(None, ge=1, description="Pace of prompt tokens to each endpoint; None: none.")
     allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None, description="Hosts that text may go to; None: any."
     )

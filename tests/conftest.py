@@ -1,11 +1,59 @@
 """The suite stands alone: what the caller's shell says about keys, endpoints, homes and proxies does not reach it."""
 
+import io
 import os
+import shutil
+from pathlib import Path
+
+import pytest
 
 FOREIGN = ("AGENTHER_", "OPENAI_", "ANTHROPIC_", "LANGCHAIN_", "LANGSMITH_", "LANGGRAPH_")
+KEPT = {"AGENTHER_TEST_DATA"}  # where the real trajectories lie that some tests need
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 # At import, before any fixture or module under test reads the environment; child processes inherit it.
 for name in list(os.environ):
-    if name.startswith(FOREIGN) or name.lower() in PROXIES:
+    if name not in KEPT and (name.startswith(FOREIGN) or name.lower() in PROXIES):
         del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an empty buffer, made once: making one takes half a second."""
+    from agenther_live import Live
+
+    home = tmp_path_factory.mktemp("empty") / "home"
+    Live(home).buffer.create()
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, empty_home: Path) -> Path:
+    """A home of the test's own, with an empty buffer."""
+    shutil.copytree(empty_home, tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def demo_told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """One demo: its home, and what it told, for tests that only look at them."""
+    from rich.console import Console
+
+    from agenther_live.demo.run import demo
+
+    told = io.StringIO()
+    report = demo(
+        tmp_path_factory.mktemp("demo") / "home",
+        relabeler="template",
+        judges=["rules"],
+        tasks=60,
+        seed=0,
+        console=Console(file=told, width=200),
+    )
+    return report.home, told.getvalue()
+
+
+@pytest.fixture
+def demo_home(demo_told: tuple[Path, str]) -> Path:
+    """The home of that demo."""
+    return demo_told[0]

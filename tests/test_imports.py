@@ -38,7 +38,7 @@ LOCAL = FACTS | SETTINGS | names("journal redact relabel shards")
 TRAINERS = names("torch transformers trl datasets accelerate")
 SDKS = names("langchain langchain_core langchain_openai langgraph openai httpx genai_prices")
 DATABASES = names("sqlalchemy duckdb duckdb_sqlalchemy alembic pyarrow psycopg pandas polars")
-MEETING = LOCAL | names("evaluate replies buffer integrations scheduler")
+MEETING = LOCAL | names("evaluate limits replies buffer integrations scheduler")
 TOP = MEETING | names("compose live")
 
 RULES = {
@@ -61,13 +61,15 @@ RULES = {
     "integrations.trl": Rule(LOCAL, TRAINERS),
     "evaluate": Rule(LOCAL, names("pydantic")),
     "scheduler": Rule(MEETING, names("pydantic orjson apscheduler")),
-    "replies": Rule(LOCAL),
+    "limits": Rule(names("errors")),
+    "replies": Rule(LOCAL | names("limits")),
     "compose": Rule(MEETING, names("pydantic langchain_core")),
     "live": Rule(MEETING | names("compose"), names("pydantic apscheduler langchain_core langgraph")),
     "": Rule(TOP),
     "render": Rule(DOMAIN, names("rich")),
+    "show": Rule(DOMAIN | names("render"), names("rich")),
     "demo": Rule(TOP | names("render") | {""}, names("pydantic rich") | SDKS),
-    "cli": Rule(TOP | names("render demo") | {""}, names("pydantic orjson typer click rich")),
+    "cli": Rule(TOP | names("render show demo") | {""}, names("pydantic orjson typer click rich")),
     "__main__": Rule(names("cli")),
 }
 

@@ -1,0 +1,520 @@
+"""`Live`, the one object a user holds: attach, feedback, start, and everything put together."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from agenther_live.errors import HomeError, SettingsError, UsageError, WorkerRunning
+from agenther_live.evaluate import Evaluator, evaluator, told_apart
+from agenther_live.facts import current_trajectory
+from agenther_live.home import Home
+from agenther_live.ids import uuid7
+from agenther_live.integrations.langgraph import Capture, TrajectoryRecorder, attach, instrument
+from agenther_live.journal import Writer
+from agenther_live.redact import Redactor, load_key
+from agenther_live.settings import Settings, load_settings
+from agenther_live.trajectory import EvidenceSource
+
+# The worker's parts are imported where they are used: a process that only captures pays for none of them.
+if TYPE_CHECKING:
+    from apscheduler.schedulers.background import BackgroundScheduler
+
+    from agenther_live import scheduler
+    from agenther_live.buffer.store import Buffer
+    from agenther_live.integrations import transcripts
+    from agenther_live.shards.check import CheckReport
+
+__all__ = ["Live", "TrajectoryHandle"]
+
+logger = logging.getLogger("agenther_live")
+GraphT = TypeVar("GraphT")
+
+
+class Live:
+    """Attach to running LangGraph agents, keep what they do, and turn their failures into training data.
+
+    Args:
+        home: directory that holds everything (default `./agenther`, or AGENTHER_HOME).
+        relabeler: 'template', a chat model such as 'openai:gpt-4o-mini' or an object; None captures and
+            analyses only.
+        judges: the panel: 'rules', chat models, or objects. An empty panel accepts nothing.
+        evaluators: functions that judge trajectories in the worker; see `agenther_live.evaluate`.
+        redact: a function `str -> str` of the user's own, called with each text before the built-in redaction.
+        settings: any other setting by name; see `agenther_live.settings.Settings`.
+
+    Raises:
+        SettingsError: naming the wrong setting, its value and what is allowed.
+        HomeError: the home cannot be written, and `strict` is set.
+    """
+
+    def __init__(
+        self,
+        home: str | Path | None = None,
+        *,
+        relabeler: Any = None,
+        judges: Sequence[Any] | None = None,
+        evaluators: Sequence[Callable[..., Any]] = (),
+        redact: Callable[[str], str] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Read the settings and make the home; no thread is started and no database opened."""
+        panel = None if judges is None else _panel(judges)
+        named = [judge for judge in panel or () if isinstance(judge, str)]
+        self.settings: Settings = load_settings(
+            home=home,
+            relabeler=relabeler if isinstance(relabeler, str) else None,
+            judges=tuple(named) if panel is not None else None,
+            **settings,
+        )
+        self._relabeler = relabeler if relabeler is not None else self.settings.relabeler
+        self._judges: tuple[Any, ...] = self.settings.judges if panel is None else panel
+        self._hook = redact
+        self._evaluators: list[Evaluator] = []  # only ever appended to: the worker walks it in its own thread
+        self._stop = threading.Event()
+        self._stopped = False  # `stop` came to its end: whoever works next may begin anew
+        self._scheduler: BackgroundScheduler | None = None
+        self._resources = contextlib.ExitStack()
+        self.home = Home(Path(os.path.abspath(self.settings.home)))
+        self._usable = self._make_home()
+        for function in evaluators:
+            self._add_evaluator(function, agent=None)
+        _lives.add(self)
+
+    # -- capture ---------------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        agent: GraphT,
+        *,
+        name: str | None = None,
+        policy_version: str | None = None,
+        tags: Sequence[str] = (),
+        sample_rate: float | None = None,
+        evaluators: Sequence[Callable[..., Any]] = (),
+        subject_key: str | None = None,
+        tenant_key: str | None = None,
+        conversational: bool | None = None,
+    ) -> GraphT:
+        """Give back the compiled graph with capture attached; use the returned object.
+
+        Args:
+            agent: any compiled LangGraph graph.
+            name: the agent's name in the buffer; default the graph's own.
+            policy_version: name of the model and prompts that act now.
+            tags: kept with every trajectory.
+            sample_rate: share of runs that are recorded, in [0, 1].
+            evaluators: as in `Live`, for this agent only.
+            subject_key: metadata key of the person the run is about; `configurable` does not reach handlers.
+            tenant_key: metadata key of the tenant.
+            conversational: whether the agent talks with a user and may end a turn without an answer.
+
+        Raises:
+            GraphError: the object is not a compiled graph.
+        """
+        if not self._usable:
+            return agent
+        if evaluators and name is None:  # they are for this agent, so it needs a name that no run can change
+            found = getattr(agent, "name", None)
+            name = found if isinstance(found, str) and found != "LangGraph" else "agent"
+        handler = self._handler(
+            name=name,
+            policy_version=policy_version,
+            tags=tags,
+            sample_rate=sample_rate,
+            subject_key=subject_key,
+            tenant_key=tenant_key,
+            conversational=conversational,
+        )
+        attached = attach(agent, handler)
+        for function in evaluators:
+            self._add_evaluator(function, agent=name)
+        return attached
+
+    @cached_property
+    def callback_handler(self) -> BaseCallbackHandler:
+        """A handler for `config={"callbacks": [live.callback_handler]}`, where `attach` does not fit."""
+        return self._handler() if self._usable else BaseCallbackHandler()
+
+    def instrument(self) -> None:
+        """Capture every graph that this process runs from now on, in raw threads too. Cannot be undone."""
+        if self._usable:
+            instrument(self._handler(hook=True))
+
+    @contextlib.contextmanager
+    def trajectory(self, goal: str | None = None) -> Iterator[TrajectoryHandle]:
+        """Make all runs inside the block one trajectory, with `goal` as its goal if given."""
+        handle = TrajectoryHandle(self, uuid7())
+        token = current_trajectory.set((handle.trajectory_id, goal))
+        try:
+            yield handle
+        finally:
+            current_trajectory.reset(token)
+
+    def feedback(
+        self,
+        *,
+        trajectory_id: str | None = None,
+        run_id: str | None = None,
+        thread_id: str | None = None,
+        success: bool | None = None,
+        reason: str | None = None,
+        key: str = "success",
+        score: float | None = None,
+        value: Any = None,
+        comment: str | None = None,
+        source: EvidenceSource = "person",
+    ) -> str:
+        """Say how a run went: before, during or long after it, from any process. Gives the feedback's id.
+
+        By `thread_id` it is about the latest trajectory of that thread that began before now.
+
+        Raises:
+            UsageError: not exactly one of the three ids is given, nothing is said about the run, or `success` is
+                neither true nor false.
+        """
+        ids = {"trajectory_id": trajectory_id, "run_id": run_id, "thread_id": thread_id}
+        target = {name: str(given) for name, given in ids.items() if given is not None}
+        if len(target) != 1:
+            raise UsageError("feedback needs exactly one of trajectory_id, run_id, thread_id")
+        if success is None and score is None and value is None:
+            raise UsageError("feedback needs success, score or value")
+        if success is not None and success not in (True, False):
+            raise UsageError(f"success = {success!r}: True or False; a figure is a score")
+        if score is not None and not math.isfinite(score):
+            raise UsageError(f"score = {score!r}: a finite number")
+        feedback_id = uuid7()
+        record = {
+            "k": "feedback",
+            "at": time.time(),
+            "feedback_id": feedback_id,
+            **target,
+            "source": source,
+            "key": key,
+            "success": None if success is None else bool(success),
+            "score": None if score is None else float(score),
+            "value": None if value is None else str(value),
+            "comment": comment if comment is not None else reason,
+        }
+        if self._writer is not None:
+            self._writer.append([self._redactor.value(record)])
+        return feedback_id
+
+    # -- work ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def buffer(self) -> Buffer:
+        """The replay buffer; its file is open only while a call runs."""
+        from agenther_live.buffer.store import Buffer
+
+        self.home.create()
+        return Buffer(self.settings.buffer or self.home.database, settings=self.settings)
+
+    @cached_property
+    def parts(self) -> scheduler.Parts:
+        """What this home's worker works with.
+
+        Raises:
+            SettingsError: a model string is unknown, a key is missing, or `pii` is not decided.
+        """
+        from agenther_live.compose import build_parts
+
+        return build_parts(
+            settings=self.settings,
+            home=self.home,
+            buffer=self.buffer,
+            relabeler=self._relabeler,
+            judges=self._judges,
+            evaluators=self._evaluators,
+            stop=self._stop,
+        )
+
+    def start(self) -> bool:
+        """Start the worker in a thread of this process; False where another worker holds the home.
+
+        Call it after a fork, in the process that is to work: a forked child has no worker.
+
+        Raises:
+            SettingsError: a model string is unknown, a key is missing, or `pii` is not decided.
+        """
+        from agenther_live import scheduler
+
+        if self._scheduler is not None:
+            return True
+        if not self._usable:
+            return False
+        parts = self.parts
+        try:
+            self._resources.enter_context(self.home.held_by_worker())
+        except WorkerRunning as error:
+            logger.info("%s; this one stays passive", error)
+            return False
+        self._begin_anew()
+        self._scheduler = scheduler.schedule(parts)
+        return True
+
+    def work(self) -> None:
+        """Be the worker, in the foreground, until `request_stop`.
+
+        Raises:
+            WorkerRunning: another worker holds the home.
+            HomeError: the home cannot be written.
+        """
+        from agenther_live import scheduler
+
+        if not self.settings.enabled:
+            logger.info("enabled = false: nothing is done on %s", self.home.path)
+            self._stop.wait()
+            return
+        parts = self.parts
+        with self._as_worker():
+            background = scheduler.schedule(parts)
+            logger.info("worker on %s", self.home.path)
+            self._stop.wait()
+            background.shutdown(wait=True)
+            logger.info("worker stopped")
+
+    def request_stop(self) -> None:
+        """Ask the work that runs to end at its next safe point; may be called from a signal handler."""
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the work was asked to end."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Stop the worker: the tick that runs ends at its next safe point, and nothing is lost."""
+        self._stop.set()
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=True)
+            self._scheduler = None
+        self._resources.close()
+        self._stopped = True
+
+    def tick(self, *, immediate: bool = False) -> scheduler.TickReport:
+        """Do one tick of the worker's work now.
+
+        Raises:
+            WorkerRunning: another worker holds the home.
+        """
+        from agenther_live import scheduler
+
+        if not self._usable:
+            return scheduler.TickReport()
+        with self._as_worker():
+            return scheduler.tick(self.parts, immediate=immediate)
+
+    def run_until_idle(self, *, progress: Callable[[scheduler.TickReport], None] | None = None) -> scheduler.TickReport:
+        """Work until nothing is left to do: every ended run is ingested, judged, relabeled and published.
+
+        Waits neither for people to disagree with a failure nor for retries that are due later.
+
+        Raises:
+            WorkerRunning: another worker holds the home.
+        """
+        from agenther_live import scheduler
+
+        if not self._usable:
+            return scheduler.TickReport()
+        with self._as_worker():
+            return scheduler.run_until_idle(self.parts, progress=progress)
+
+    def import_transcripts(
+        self, path: str | Path, *, progress: Callable[[int], None] | None = None
+    ) -> transcripts.ImportReport:
+        """Read trajectories of other logs (JSON lines, also .gz) into the buffer; importing twice changes nothing.
+
+        What cannot be read is named in the report with file, line and reason, and the rest goes on.
+        """
+        from agenther_live.integrations import transcripts
+
+        self.home.create()
+        return transcripts.import_file(Path(path), self.buffer, redactor=self._redactor, progress=progress)
+
+    def status(self) -> dict[str, Any]:
+        """Give the figures of `agenther-live status`: funnel, drops, lag, last tick, spend."""
+        from agenther_live import scheduler
+
+        return scheduler.status(self.home, self.buffer)
+
+    def retract(self, *, where: str, reason: str, dry_run: bool = False) -> list[str]:
+        """Take back the samples that an SQL condition over samples and trajectories chooses; gives their ids.
+
+        Those that stand in shards are retracted at the next tick, the others never get there.
+
+        Raises:
+            QueryError: the condition is no SQL over the columns of `samples` and `trajectories`.
+        """
+        chosen = self.buffer.sql(
+            "select sample_id from samples join trajectories using (trajectory_id) "
+            f"where samples.state in ('pending', 'emitted') and ({where})"
+        )
+        ids = [str(row[0]) for row in chosen.fetchall()]
+        if ids and not dry_run:
+            self.buffer.withdraw(ids, reason)
+        return ids
+
+    def check_shards(self, folder: str | Path | None = None) -> CheckReport:
+        """Check every row of every published shard, of this home's by default."""
+        from agenther_live.shards.check import check
+        from agenther_live.shards.heldout import HeldOut
+
+        if folder is not None:
+            return check(Path(folder))
+        goals, trajectories = self.buffer.held_out()
+        return check(self.home.shards, held_out=HeldOut(goals, share=0.0, trajectories=trajectories))
+
+    def check_evaluators(self) -> None:
+        """Refuse to work for agents whose evaluators are not loaded here.
+
+        Raises:
+            SettingsError: naming the missing ones.
+        """
+        missing = sorted(self.home.required() - {found.name for found in self._evaluators})
+        if missing:
+            raise SettingsError(
+                f"agents of this home are judged by {', '.join(missing)}, not loaded here: start the worker with "
+                f"--app pkg.mod:live, or take the names of evaluators that are gone out of {self.home.requirements}"
+            )
+
+    def close(self) -> None:
+        """Stop the worker, if it runs here, and write what the journal still holds."""
+        self.stop()
+        if "_writer" in self.__dict__ and self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> Live:
+        """Use as `with Live(…) as live:`; leaving the block closes it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _make_home(self) -> bool:
+        if not self.settings.enabled:
+            return False
+        try:
+            self.home.create()
+            key = load_key(self.home.path)
+        except HomeError as error:
+            if self.settings.strict:
+                raise
+            logger.error("%s; nothing will be recorded", error)
+            return False
+        self._redactor = Redactor(self.settings.pii, key, hook=self._hook, count=self._count)
+        return True
+
+    def _count(self, name: str, n: int) -> None:
+        if self._writer is not None:
+            self._writer.count(name, n)
+
+    @cached_property
+    def _writer(self) -> Writer | None:
+        if not self._usable:
+            return None
+        return Writer(
+            self.home.journal,
+            flush_seconds=self.settings.flush_seconds,
+            segment_bytes=self.settings.segment_bytes,
+            max_queue_bytes=self.settings.max_queue_bytes,
+            strict=self.settings.strict,
+        )
+
+    @cached_property
+    def _capture(self) -> Capture:
+        assert self._writer is not None, "capture is only asked for where the home is usable"
+        return Capture(self._writer, self._redactor, self.settings)
+
+    def _handler(self, *, policy_version: str | None = None, **options: Any) -> TrajectoryRecorder:
+        return TrajectoryRecorder(
+            self._capture, policy_version=policy_version or self.settings.policy_version, **options
+        )
+
+    @contextlib.contextmanager
+    def _as_worker(self) -> Iterator[None]:
+        if self._scheduler is not None:  # our own thread holds the home already; ticks take turns by themselves
+            yield
+            return
+        with self.home.held_by_worker():
+            self._begin_anew()
+            yield
+
+    def _begin_anew(self) -> None:
+        if self._stopped:  # by `stop`, which came to its end; what a signal asks for is not taken back
+            self._stop.clear()
+            self._stopped = False
+
+    def _forget_worker(self) -> None:
+        """In a forked child: the worker's thread stayed in the parent, and its locks may be held for ever here."""
+        self._stop, self._stopped = threading.Event(), False
+        self._scheduler = None
+        self._resources = contextlib.ExitStack()
+        self.__dict__.pop("parts", None)
+
+    def _add_evaluator(self, function: Callable[..., Any], *, agent: str | None) -> None:
+        found = told_apart(evaluator(function, agent=agent), self._evaluators)
+        if found is None:
+            return
+        self._evaluators.append(found)
+        if self._usable:
+            try:
+                self.home.require(found.name)
+            except HomeError as error:
+                if self.settings.strict:
+                    raise
+                logger.error("%s", error)
+
+
+def _panel(judges: Any) -> tuple[Any, ...]:
+    """Judges as a tuple; a panel of one may be given bare."""
+    return tuple(judges) if isinstance(judges, Sequence) and not isinstance(judges, str) else (judges,)
+
+
+_lives: weakref.WeakSet[Live] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for live in list(_lives):
+        live._forget_worker()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@dataclass(frozen=True)
+class TrajectoryHandle:
+    """The trajectory of a `with live.trajectory()` block."""
+
+    live: Live
+    trajectory_id: str
+
+    def success(self, reason: str | None = None) -> None:
+        """Say that the goal was reached."""
+        self.live.feedback(trajectory_id=self.trajectory_id, success=True, reason=reason)
+
+    def failure(self, reason: str | None = None) -> None:
+        """Say that the goal was not reached."""
+        self.live.feedback(trajectory_id=self.trajectory_id, success=False, reason=reason)
+
+    def reward(self, score: float, *, key: str = "reward", comment: str | None = None) -> None:
+        """Give a reward of the environment."""
+        self.live.feedback(trajectory_id=self.trajectory_id, key=key, score=score, comment=comment, source="reward")

@@ -1,0 +1,131 @@
+"""What the command line shows: Rich renderables made from plain data. No I/O.
+
+Text that came from outside is escaped: it can neither style the terminal nor send it control codes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+__all__ = [
+    "JsonFormatter",
+    "check_report",
+    "funnel",
+    "import_report",
+    "plain",
+    "retraction",
+    "status",
+    "table",
+    "tick_line",
+    "tick_report",
+]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def plain(text: object) -> str:
+    """Make foreign text safe to print: no control or invisible characters, no markup."""
+    return escape(_CONTROL.sub("�", str(text)))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int = 200) -> RenderableType:
+    """A result as a table; more than `limit` rows are counted, not shown."""
+    shown = Table(*(plain(column) for column in columns), header_style="bold", pad_edge=False)
+    for row in rows[:limit]:
+        shown.add_row(*("" if value is None else plain(value) for value in row))
+    if len(rows) <= limit:
+        return shown
+    return Group(shown, Text(f"… and {len(rows) - limit} more rows; --json prints all", style="dim"))
+
+
+def funnel(steps: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The funnel's steps {step, n, dropped: {reason: n}}: how many came so far, and what was dropped on the way."""
+    most = max((step["n"] for step in steps), default=0) or 1
+    shown = Table.grid(padding=(0, 2))
+    shown.add_column()
+    shown.add_column(justify="right")
+    shown.add_column(no_wrap=True)
+    shown.add_column(style="dim", overflow="fold")
+    for step in steps:
+        bar = Text("█" * (max(1, round(24 * step["n"] / most)) if step["n"] else 0), style="cyan")
+        dropped = ", ".join(f"{n} {_CONTROL.sub('�', reason)}" for reason, n in step["dropped"].items())
+        shown.add_row(step["step"], f"{step['n']:,}", bar, Text(f"− {dropped}" if dropped else ""))
+    return shown
+
+
+def status(figures: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The figures of a home, funnel first."""
+    known = {step["step"] for step in steps}
+    shown = Table.grid(padding=(0, 2))
+    for name, value in figures.items():
+        if name not in known:
+            shown.add_row(name.replace("_", " "), "–" if value is None else plain(_figure(value)))
+    return Group(funnel(steps), Text(), shown)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def tick_line(report: Any) -> str:
+    """One line for a progress bar."""
+    return f"{report.ingested} ingested, {sum(report.relabeled.values())} relabeled, {len(report.shards)} shards"
+
+
+def tick_report(report: Any) -> RenderableType:
+    """What a tick did, in words."""
+    moved = ", ".join(f"{count} {stage}" for stage, count in sorted(report.relabeled.items())) or "none relabeled"
+    lines = [f"{report.ingested} runs ingested · {moved} · {len(report.shards)} shards · {report.seconds:.1f} s"]
+    if report.damage:
+        lines.append("[yellow]damaged:[/yellow] " + ", ".join(f"{n} {what}" for what, n in report.damage.items()))
+    if report.paused:
+        lines.append(f"[yellow]paused:[/yellow] {plain(report.paused)}")
+    return "\n".join(lines)
+
+
+def import_report(read: int, imported: int, refused: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """How many records came in, and which did not."""
+    lines = [f"{read:,} read, {imported:,} imported, {len(refused):,} refused"]
+    lines += [f"  {plain(r['file'])}:{r['line']}: {plain(r['reason'])}" for r in refused[:20]]
+    if len(refused) > 20:
+        lines.append(f"  … and {len(refused) - 20} more; --json names all")
+    return "\n".join(lines)
+
+
+def check_report(report: Any) -> RenderableType:
+    """What `shards check` found."""
+    lines = [f"{report.checked:,} rows checked, {len(report.bad):,} bad"]
+    lines += [f"  {plain(bad.path)}:{bad.row}: {plain(bad.reason)}" for bad in report.bad[:20]]
+    return "\n".join(lines)
+
+
+def retraction(samples: Sequence[str], dry_run: bool) -> RenderableType:
+    """What `shards retract` did."""
+    return f"{len(samples):,} samples {'would be taken' if dry_run else 'taken'} back"
+
+
+class JsonFormatter(logging.Formatter):
+    """Log records as one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give time (ISO, local), level, logger, message, and the exception if there is one."""
+        fields: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)

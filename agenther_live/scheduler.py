@@ -1,0 +1,445 @@
+"""The worker's tick: ingest → outcomes → relabel → emit. The one place where all parts meet.
+
+`tick` is a plain function that a test or cron can call; `schedule` puts it on APScheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from agenther_live.buffer.store import Buffer, Claim
+from agenther_live.errors import AgentHERError, SpendCapReached, TerminalModelError
+from agenther_live.evaluate import Evaluator
+from agenther_live.home import Home
+from agenther_live.journal import Reader
+from agenther_live.labels import Relabeling
+from agenther_live.relabel.demonstrate import success_sample
+from agenther_live.relabel.hindsight import relabel
+from agenther_live.relabel.models import Detector, Extractor, Judge, Policy, Relabeler
+from agenther_live.replies import Replies
+from agenther_live.settings import Settings
+from agenther_live.shards.heldout import HeldOut
+from agenther_live.shards.publish import publish_due
+from agenther_live.shards.rotate import Limits
+from agenther_live.trajectory import Evidence, Trajectory
+
+__all__ = ["Parts", "TickReport", "run_until_idle", "schedule", "status", "tick", "utcnow"]
+
+logger = logging.getLogger("agenther_live")
+
+STOP_POLL_SECONDS = 0.1
+"""How often a tick that waits for models looks whether it should stop."""
+STOP_GRACE_SECONDS = 1.0
+"""How long a tick that stops waits for replies that are on their way."""
+EXIT_SECONDS = 10.0
+"""How long an interpreter that exits waits for the tick that runs to end."""
+PAUSE_SECONDS = 30.0
+"""How long the worker leaves a model alone that refused for good, or whose cap is used up, before it tries again."""
+
+
+def utcnow() -> datetime:
+    """Now, as the naive UTC time that the buffer stores."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass
+class Pause:
+    """Why relabeling stands still, and until when (time.monotonic())."""
+
+    reason: str | None = None
+    until: float = 0.0
+    told: str | None = None  # in the log
+
+    def begin(self, reason: str) -> None:
+        """Leave the model alone for a while."""
+        self.reason, self.until = reason, time.monotonic() + PAUSE_SECONDS
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is not over yet."""
+        return time.monotonic() < self.until
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one worker works with. Ticks of one process take turns by `turn`; `stop` ends one early."""
+
+    settings: Settings
+    home: Home
+    buffer: Buffer
+    reader: Reader
+    relabeler: Relabeler | None
+    judges: Sequence[Judge]
+    detector: Detector
+    extractor: Extractor
+    policy: Policy
+    replies: Replies
+    evaluators: Sequence[Evaluator] = ()
+    stop: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    pause: Pause = field(default_factory=Pause)
+
+
+@dataclass
+class TickReport:
+    """What a tick did. `paused` says why relabeling stands still, where it does."""
+
+    ingested: int = 0
+    evaluated: int = 0
+    settled: Counter[str] = field(default_factory=Counter)
+    relabeled: Counter[str] = field(default_factory=Counter)
+    successes: int = 0
+    shards: list[str] = field(default_factory=list)
+    damage: Counter[str] = field(default_factory=Counter)
+    paused: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the tick moved anything."""
+        return bool(self.ingested or self.evaluated or self.settled or self.relabeled or self.successes or self.shards)
+
+    def add(self, other: TickReport) -> None:
+        """Add what another tick did."""
+        self.ingested += other.ingested
+        self.evaluated += other.evaluated
+        self.settled += other.settled
+        self.relabeled += other.relabeled
+        self.successes += other.successes
+        self.shards += other.shards
+        self.damage += other.damage
+        self.paused = other.paused
+        self.seconds += other.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the report as JSON-ready data."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}  # `asdict` cannot copy a Counter
+        return plain | {name: dict(value) for name, value in plain.items() if isinstance(value, Counter)}
+
+
+def tick(parts: Parts, *, immediate: bool = False, flush: bool = False, patient: bool = False) -> TickReport:
+    """Do one round of all work that is due.
+
+    Args:
+        parts: what to work with.
+        immediate: settle machine-found failures at once, without waiting for a person to disagree.
+        flush: publish shards that are not full.
+        patient: leave a model alone for `PAUSE_SECONDS` after it refused for good or its cap was used up.
+    """
+    with parts.turn:
+        began, report = time.monotonic(), TickReport()
+        try:
+            _take_in(parts, report, immediate=immediate)
+            if patient and parts.pause.lasts:
+                report.paused = parts.pause.reason
+            else:
+                _relabel(parts, report, immediate=immediate)
+            with parts.buffer.hold():
+                _learn_from_successes(parts, report)
+                _bank_calls(parts)
+                _emit(parts, report, flush=flush)
+        except Exception as error:
+            report.paused = f"the last tick failed: {error}"
+            raise
+        finally:
+            report.seconds = time.monotonic() - began
+            _remember(parts, report)
+        return report
+
+
+def run_until_idle(parts: Parts, *, progress: Callable[[TickReport], None] | None = None) -> TickReport:
+    """Tick until a tick moves nothing, or the worker is told to stop."""
+    total = TickReport()
+    while True:
+        done = tick(parts, immediate=True, flush=True)
+        total.add(done)
+        if progress is not None:
+            progress(total)
+        if not done.busy or parts.stop.is_set():
+            return total
+
+
+def schedule(parts: Parts) -> BackgroundScheduler:
+    """Start the worker's thread: a tick every `tick_seconds`, never two at once, missed ones not made up."""
+    # A skipped tick is no news, nor that one could not begin while all shuts down; what a tick raises is caught by us.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+    background = BackgroundScheduler(timezone=UTC, executors={"default": _Thread(parts.stop)})
+    background.add_job(
+        _tick_and_log,
+        "interval",
+        args=(parts,),
+        seconds=parts.settings.tick_seconds,
+        next_run_time=datetime.now(UTC),
+        coalesce=True,
+        max_instances=1,
+        misfire_grace_time=None,
+    )
+    background.start()
+    return background
+
+
+class _Thread(BaseExecutor):  # type: ignore[misc]  # published without types
+    """Runs jobs each in a daemon thread of its own.
+
+    The interpreter waits for the threads of a pool before it runs anybody's exit handlers, model calls and all; here a
+    handler of ours ends the tick at its next safe point.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        atexit.register(self._leave)
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        def run() -> None:
+            self._run_job_success(job.id, run_job(job, job._jobstore_alias, run_times, self._logger.name))
+
+        self._thread = threading.Thread(target=run, name="agenther-worker", daemon=True)
+        self._thread.start()
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Wait for the job that runs."""
+        atexit.unregister(self._leave)
+        thread = self._thread
+        if wait and thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _leave(self) -> None:
+        if os.getpid() != self._pid:  # a forked child has neither the thread nor a say in it
+            return
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(EXIT_SECONDS)
+
+
+def status(home: Home, buffer: Buffer) -> dict[str, Any]:
+    """Give the figures of a home: the buffer's funnel, the journal's lag, the last tick, and why work pauses."""
+    lag = Reader(home.journal).lag(buffer.cursors())
+    last: dict[str, Any] = {"last_tick_at": None, "paused_reason": None}
+    with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
+        last |= orjson.loads(home.last_tick.read_bytes())
+    figures = buffer.status()
+    if (oldest := figures["oldest_pending_at"]) is not None:
+        figures["oldest_pending_at"] = oldest.isoformat(timespec="milliseconds")
+    return figures | last | {"journal_lag_bytes": lag.bytes, "journal_lag_seconds": lag.seconds}
+
+
+def _tick_and_log(parts: Parts) -> None:
+    """Tick, and log what came of it; whatever a tick meets, the next one tries again."""
+    if parts.stop.is_set():
+        return
+    try:
+        report = tick(parts, patient=True)
+    except AgentHERError as error:
+        logger.warning("tick: %s", error)
+    except Exception:  # the worker's thread must outlive anything
+        if not parts.stop.wait(0.2):  # else the interpreter is going down, and refuses what a tick needs
+            logger.exception("tick failed; the next one tries again")
+    else:
+        if report.busy:
+            logger.info(
+                "tick: %d runs ingested, %s, %d shards, %.2f s",
+                report.ingested,
+                ", ".join(f"{count} {stage}" for stage, count in report.relabeled.items()) or "none relabeled",
+                len(report.shards),
+                report.seconds,
+            )
+        if report.paused is not None and report.paused != parts.pause.told:
+            logger.warning("relabeling pauses: %s", report.paused)
+        parts.pause.told = report.paused
+
+
+def _take_in(parts: Parts, report: TickReport, *, immediate: bool) -> None:
+    """Take in what agents and people said since: ingest, ask evaluators, decide outcomes."""
+    with parts.buffer.hold():
+        _ingest(parts, report)
+        unseen = [
+            (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
+            for evaluator in parts.evaluators
+        ]
+    found = [(evaluator, _evaluate(parts, evaluator, trajectories)) for evaluator, trajectories in unseen]
+    with parts.buffer.hold():
+        for evaluator, evidence in found:
+            parts.buffer.add_evidence(evidence, evaluator=evaluator.name)
+            report.evaluated += len(evidence)
+        report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
+
+
+def _ingest(parts: Parts, report: TickReport) -> None:
+    """Turn what the journal holds into trajectories; a segment goes when its facts are safe in the buffer."""
+    more = True
+    while more and not parts.stop.is_set():
+        cursors = parts.buffer.cursors()
+        batch = parts.reader.read(cursors)
+        if batch.runs or batch.loose or batch.damage or batch.cursors != cursors:
+            report.ingested += parts.buffer.ingest(batch, now=utcnow()).runs
+            report.damage += batch.damage
+        parts.reader.collect(batch.cursors)
+        more = batch.more
+
+
+def _evaluate(parts: Parts, evaluator: Evaluator, trajectories: Iterable[Trajectory]) -> list[Evidence]:
+    """Ask a user's evaluator about trajectories that it has not seen in this revision."""
+    found = []
+    for trajectory in trajectories:
+        if parts.stop.is_set():
+            break
+        found.append(evaluator.evidence(trajectory, now=utcnow()))
+    return found
+
+
+def _relabel(parts: Parts, report: TickReport, *, immediate: bool) -> None:
+    """Relabel the failures that are due."""
+    claims = [] if parts.stop.is_set() else parts.buffer.claim(parts.settings.batch, now=utcnow())
+    if claims:
+        _run(_relabel_all(parts, claims, report, immediate=immediate))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, also below an event loop that runs already (a notebook, an async caller)."""
+    running = True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        running = False
+    if not running:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
+async def _relabel_all(parts: Parts, claims: Sequence[Claim], report: TickReport, *, immediate: bool) -> None:
+    """Relabel many at once; results are recorded as they come, so that a crash loses little and pays nothing twice.
+
+    While models take their time, what agents and people say is taken in: a result that feedback overtook is not
+    recorded. A spent cap or a model that refuses for good ends the round: what was not done stays queued.
+    """
+    room = asyncio.Semaphore(parts.settings.concurrency)
+    waiting = {asyncio.create_task(_relabel_one(parts, claim, room, report)) for claim in claims}
+    taken_in = time.monotonic()
+    broken: BaseException | None = None
+    try:
+        while waiting and not parts.stop.is_set() and report.paused is None and broken is None:
+            done, waiting = await asyncio.wait(waiting, timeout=STOP_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            results = []
+            for task in done:
+                error = task.exception()
+                if error is not None:
+                    broken = error
+                elif (result := task.result()) is not None:
+                    results.append(result)
+            if waiting and time.monotonic() - taken_in >= max(1.0, parts.settings.tick_seconds):
+                await asyncio.to_thread(_take_in, parts, report, immediate=immediate)
+                taken_in = time.monotonic()
+            if results:
+                _bank_calls(parts)
+                for _, relabeling in parts.buffer.record_many(results, now=utcnow()):
+                    report.relabeled[relabeling.stage] += 1
+        if broken is not None:
+            raise broken
+    finally:
+        for task in waiting:
+            task.cancel()
+        await parts.replies.settle(STOP_GRACE_SECONDS)  # what is being paid for is kept
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _relabel_one(
+    parts: Parts, claim: Claim, room: asyncio.Semaphore, report: TickReport
+) -> tuple[Claim, Relabeling] | None:
+    """Relabel one trajectory; None where work pauses.
+
+    Whatever a relabeler or judge of the user's own raises stays with this trajectory.
+    """
+    async with room:
+        if report.paused is not None:
+            return None
+        try:
+            return claim, await relabel(
+                claim.trajectory,
+                claim.outcome,
+                claim.outcome_rev,
+                relabeler=parts.relabeler,
+                judges=parts.judges,
+                detector=parts.detector,
+                extractor=parts.extractor,
+                policy=parts.policy,
+            )
+        except (SpendCapReached, TerminalModelError) as error:
+            report.paused = str(error)
+            parts.pause.begin(report.paused)
+            return None
+        except AgentHERError:
+            raise
+        except Exception as error:
+            logger.exception("trajectory %s cannot be relabeled; it is tried again later", claim.trajectory_id)
+            detail = f"{type(error).__name__}: {error}"[:2000]
+            return claim, Relabeling(
+                trajectory_id=claim.trajectory_id, stage="errored", reason="exception", detail=detail
+            )
+
+
+def _learn_from_successes(parts: Parts, report: TickReport) -> None:
+    """Make samples of what went well."""
+    if not parts.settings.success_samples or parts.stop.is_set():
+        return
+    seen = parts.buffer.successes(parts.settings.batch)
+    samples = []
+    for claim in seen:
+        try:
+            samples.append(success_sample(claim.trajectory, claim.outcome, claim.outcome_rev))
+        except Exception:  # one trajectory that cannot be read must not keep all others out
+            logger.exception("trajectory %s gives no sample", claim.trajectory_id)
+    report.successes += len(seen)
+    parts.buffer.add_samples([sample for sample in samples if sample is not None], claims=seen, now=utcnow())
+
+
+def _bank_calls(parts: Parts) -> None:
+    """Tell the buffer which calls were paid for; until it confirms, the store of replies keeps them on its list."""
+    while rows := parts.replies.rows():
+        parts.buffer.calls(rows)
+        parts.replies.confirm(rows)
+
+
+def _emit(parts: Parts, report: TickReport, *, flush: bool) -> None:
+    """Publish the samples that are due, and take back those that no longer hold."""
+    if parts.stop.is_set():
+        return
+    settings = parts.settings
+    goals, trajectories = parts.buffer.held_out()
+    done = publish_due(
+        parts.buffer,
+        parts.home.shards,
+        settings.formats,
+        now=utcnow(),
+        limits=Limits(settings.shard_rows, settings.shard_bytes, settings.shard_seconds),
+        flush=flush,
+        held_out=HeldOut(goals, share=0.0 if settings.held_out_key else settings.held_out, trajectories=trajectories),
+    )
+    report.shards += [shard.path for shard in (*done.recovered, *done.shards)]
+
+
+def _remember(parts: Parts, report: TickReport) -> None:
+    """Leave a note of the tick for `status`, which must not wait for the buffer to know whether the worker lives."""
+    note = {"last_tick_at": utcnow().isoformat(timespec="milliseconds"), "paused_reason": report.paused}
+    with contextlib.suppress(OSError):
+        parts.home.note(parts.home.last_tick, orjson.dumps(note))

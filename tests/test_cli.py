@@ -1,0 +1,440 @@
+"""The command line: names that scripts rely on, exit codes, and mistakes that get a sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import typer
+
+from agenther_live import Live, cli
+from tests.whole import AGENTHER, answering, process, run_cli, until
+from tests.whole import say as tell
+
+FIGURES = {
+    "captured", "succeeded", "failed", "unknown", "interrupted", "recoverable", "relabeled", "accepted", "rejected",
+    "errored", "samples", "shards", "dropped", "journal_lag_bytes", "journal_lag_seconds", "last_tick_at",
+    "oldest_pending_at", "paused_reason", "llm_calls", "prompt_tokens", "completion_tokens", "cost_usd",
+    "spend_today_usd",
+}  # fmt: skip
+
+VIEWS = {
+    "trajectories": "trajectory_id, thread_id, agent, policy_version, goal, final_answer, status, outcome, stage, "
+    "reward, outcome_source, n_runs, n_steps, n_errors, started_at, finished_at, source",
+    "runs": "*",
+    "messages": "*",
+    "steps": "trajectory_id, idx, action_idx, agent_path, thought, action_name, action_input, observation, is_error",
+    "feedback": "*",
+    "analyses": "trajectory_id, failure_type, severity, weight, recoverable, critical_step, explanation, method",
+    "goals": "goal_id, trajectory_id, strategy, hindsight_goal, confidence, accepted, reason, method",
+    "verdicts": "goal_id, judge, is_valid, confidence, status, reason",
+    "samples": "sample_id, trajectory_id, goal_id, kind, weight, state",
+    "sample_shards": "sample_id, seq, format",
+    "shards": "*",
+    "llm_calls": "*",
+    "funnel": "*",
+    "failures": "trajectory_id, failure_type, severity, weight",
+}
+
+
+def verbs() -> Iterator[list[str]]:
+    for group, app in (([], cli.app), (["shards"], cli.shards_app)):
+        for command in app.registered_commands:
+            name = command.name or str(getattr(command.callback, "__name__", ""))
+            yield [*group, name.strip("_")]
+
+
+# --- names that others rely on ------------------------------------------------------------------------------------
+
+
+def test_the_verbs_are_these() -> None:
+    assert [" ".join(verb) for verb in verbs()] == [
+        "tick", "worker", "status", "sql", "show", "snapshot", "import", "demo", "shards ls", "shards check", "shards retract",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", list(verbs()), ids=" ".join)
+def test_every_verb_explains_itself_with_an_example(verb: list[str]) -> None:
+    done = run_cli(*verb, "--help")
+    assert done.code == 0
+    assert f"Example: agenther-live {' '.join(verb)}" in done.out
+    assert "--home" in done.out
+    if verb != ["worker"]:
+        assert "--json" in done.out
+
+
+def test_no_arguments_show_the_verbs() -> None:
+    done = run_cli()
+    assert "demo" in done.out + done.err
+    assert run_cli("--help").code == 0
+    assert typer.main.get_command(cli.app).help
+
+
+def test_status_json(demo_home: Path) -> None:
+    figures = run_cli("status", "--home", demo_home, "--json").json
+    assert set(figures) >= FIGURES
+    assert figures["captured"] == 60
+    assert figures["captured"] == figures["succeeded"] + figures["failed"] + figures["unknown"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}", figures["last_tick_at"])
+    assert figures["paused_reason"] is None
+
+
+def test_status_before_anything_exists(tmp_path: Path) -> None:
+    figures = run_cli("status", "--home", tmp_path / "new", "--json").json
+    assert set(figures) >= FIGURES
+    assert {name: value for name, value in figures.items() if value} == {}
+    assert run_cli("status", "--home", tmp_path / "new").code == 0
+    assert run_cli("shards", "ls", "--home", tmp_path / "new", "--json").json == []
+    assert run_cli("shards", "check", "--home", tmp_path / "new", "--json").json == {"checked": 0, "bad": []}
+    assert run_cli("tick", "--until-idle", "--home", tmp_path / "new", "--json").json["ingested"] == 0
+    assert run_cli("sql", "select * from trajectories", "--home", tmp_path / "new", "--json").json == []
+
+
+def test_sql_json_is_an_array_of_objects(demo_home: Path) -> None:
+    query = (
+        "select 1 as n, 'x' as t, null as nothing, 1.5::decimal(3, 2) as d, 'nan'::double as nan, [1, 2] as l, "
+        "{'a': timestamp '2026-01-02 03:04:05'} as s, date '2026-01-02' as day, true as b, sum(3) as total"
+    )
+    assert run_cli("sql", query, "--home", demo_home, "--json").json == [
+        {"n": 1, "t": "x", "nothing": None, "d": 1.5, "nan": None, "l": [1, 2], "s": {"a": "2026-01-02T03:04:05"},
+         "day": "2026-01-02", "b": True, "total": 3}
+    ]  # fmt: skip
+    shown = run_cli("sql", "select trajectory_id, goal from trajectories limit 3", "--home", demo_home)
+    assert shown.code == 0
+    assert shown.out.count("\n") >= 5
+    hostile = run_cli("sql", "select '[red]' || chr(27) || '[2J' || chr(8238) as x", "--home", demo_home)
+    assert "[red]�[2J�" in hostile.out
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_have_the_columns_that_scripts_use(demo_home: Path, view: str) -> None:
+    rows = run_cli("sql", f"select {VIEWS[view]} from {view} limit 1", "--home", demo_home, "--json").json
+    assert len(rows) == (view != "llm_calls")
+
+
+def test_funnel_and_status_agree_and_the_steps_add_up(demo_home: Path) -> None:
+    figures = run_cli("status", "--home", demo_home, "--json").json
+    rows = run_cli("sql", "select step, reason, n from funnel order by position", "--home", demo_home, "--json").json
+    reached = {row["step"]: row["n"] for row in rows if row["reason"] is None}
+    dropped = {step: sum(row["n"] for row in rows if row["step"] == step and row["reason"]) for step in reached}
+    steps = ["captured", "failed", "recoverable", "relabeled", "accepted", "samples"]
+    assert list(reached) == steps
+    for before, step in pairwise(steps):
+        assert reached[before] == reached[step] + dropped[step], step
+    for step in steps[:-1]:
+        assert figures[step] == reached[step], step
+    assert figures["failed"] == figures["accepted"] + figures["rejected"] + figures["errored"]
+
+
+def test_shards_json(demo_home: Path, tmp_path: Path) -> None:
+    listed = run_cli("shards", "ls", "--home", demo_home, "--json").json
+    assert [list(row) for row in listed] == [["seq", "format", "path", "rows", "sha256"]] * len(listed)
+    assert {row["format"] for row in listed} == {"trl_sft", "sharegpt"}
+    for row in listed:
+        content = (demo_home / "shards" / row["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row["sha256"]
+        assert content.count(b"\n") == row["rows"]
+        assert re.fullmatch(r"(trl_sft|sharegpt)/0{7}\d\.jsonl", row["path"])
+    checked = run_cli("shards", "check", "--home", demo_home, "--json").json
+    assert checked == {"checked": sum(row["rows"] for row in listed), "bad": []}
+
+    copy = tmp_path / "shards"
+    shutil.copytree(demo_home / "shards", copy)
+    (copy / listed[0]["path"]).write_bytes(b'{"broken": 1}\n')
+    done = run_cli("shards", "check", copy, "--json")
+    assert done.code == 1
+    bad = json.loads(done.out)["bad"]
+    assert bad
+    assert all(list(each) == ["path", "row", "reason"] for each in bad)
+    assert run_cli("shards", "check", copy).code == 1
+
+
+def test_shards_retract(demo_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(demo_home, home)
+    where = "kind = 'hindsight' and trajectories.goal like '%lamps%'"
+    tried = run_cli("shards", "retract", "--where", where, "--reason", "drift", "--dry-run", "--home", home, "--json")
+    assert tried.json["dry_run"]
+    assert tried.json["samples"]
+    done = run_cli("shards", "retract", "--where", where, "--reason", "drift", "--home", home, "--json").json
+    assert done == {"samples": tried.json["samples"], "dry_run": False}
+    (home / "evaluators.json").unlink()
+    assert run_cli("tick", "--until-idle", "--relabeler", "template", "--judge", "rules", "--home", home).code == 0
+    taken = [json.loads(line) for line in (home / "shards" / "retractions.jsonl").read_text().splitlines()]
+    assert sorted(sample for each in taken for sample in each["samples"]) == sorted(done["samples"])
+    assert {each["reason"] for each in taken} == {"drift"}
+    assert run_cli("shards", "check", "--home", home).code == 0
+    again = run_cli("shards", "retract", "--where", where, "--reason", "drift", "--home", home)
+    assert "0 samples taken back" in again.out
+    wrong = run_cli("shards", "retract", "--where", "colour = 'red'", "--reason", "x", "--home", home)
+    assert (wrong.code, wrong.out) == (1, "")
+    assert "colour" in wrong.err
+
+
+GOOD = {"messages": [{"role": "user", "content": "What is 2 + 2?"}, {"role": "assistant", "content": "4"}]}
+
+
+def test_import_json(home: Path, tmp_path: Path) -> None:
+    lines = [json.dumps(GOOD), "{no json", json.dumps({"messages": []}), json.dumps(GOOD).replace("2 + 2", "3 + 3")]
+    plain, packed = tmp_path / "runs.jsonl", tmp_path / "more.jsonl.gz"
+    plain.write_text("\n".join(lines))
+    packed.write_bytes(gzip.compress(json.dumps(GOOD).encode()))
+    done = run_cli("import", plain, packed, tmp_path / "none.jsonl", "--home", home, "--json")
+    assert done.code == 1
+    report = json.loads(done.out)
+    assert (report["read"], report["imported"]) == (5, 3)
+    assert [(row["file"], row["line"]) for row in report["refused"]] == [
+        (str(plain), 2), (str(plain), 3), (str(tmp_path / "none.jsonl"), 0),
+    ]  # fmt: skip
+    assert all(row["reason"] for row in report["refused"])
+    assert report["refused"][2]["reason"] == "the file cannot be read: No such file or directory"
+    assert run_cli("import", packed, "--home", home, "--json").json == {"read": 1, "imported": 1, "refused": []}
+    counts = run_cli("sql", "select count(*) as n, any_value(outcome) as o from trajectories", "--home", home, "--json")
+    assert counts.json == [{"n": 2, "o": "unknown"}]
+    told = run_cli("import", plain, "--home", home)
+    assert (told.code, told.err) == (1, "")
+    assert f"{plain}:2: " in told.out
+
+
+def test_tick_json(home: Path) -> None:
+    with Live(home) as live:
+        tell(live.attach(answering()), thread="t")
+    done = run_cli("tick", "--home", home, "--json").json
+    assert done["ingested"] == 1
+    assert {"evaluated", "settled", "relabeled", "successes", "shards", "damage", "paused", "seconds"} <= set(done)
+    assert "0 runs ingested" in run_cli("tick", "--until-idle", "--home", home).out
+
+
+# --- where the home is --------------------------------------------------------------------------------------------
+
+
+def test_home_by_option_before_or_behind_the_verb_or_by_environment(
+    demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = ("sql", "select count(*) as n from trajectories", "--json")
+    assert run_cli(*count, "--home", demo_home).json == [{"n": 60}]
+    assert run_cli("--home", demo_home, *count).json == [{"n": 60}]
+    assert run_cli(*count, AGENTHER_HOME=str(demo_home)).json == [{"n": 60}]
+    assert run_cli(*count, "--home", tmp_path / "other", AGENTHER_HOME=str(demo_home)).json == [{"n": 0}]
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(*count).json == [{"n": 0}]
+    assert (tmp_path / "agenther" / "buffer.duckdb").exists()
+    assert "AGENTHER_HOME" not in os.environ
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------
+
+
+def mistake(code: int, *arguments: object, **environment: str) -> str:
+    """The message of a mistake: one error on stderr, nothing on stdout, no traceback."""
+    done = run_cli(*arguments, **environment)
+    assert done.code == code, done
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert done.err.strip()
+    return done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tick", "--relabeler", "gpt-4o"], ["gpt-4o", "provider:name"]),
+        (["tick", "--relabeler", "nobody:gpt"], ["nobody:gpt"]),
+        (["tick", "--relabeler", "openai:gpt-4o-mini", "--pii", "redact"], ["OPENAI_API_KEY"]),
+        (["tick", "--relabeler", "openai:gpt-4o-mini"], ["--pii"]),
+        (["worker", "--judge", "openai:m,api_key_env=NONE,base_url=http://127.0.0.1:1/v1"], ["NONE"]),
+        (["tick", "--pii", "mask"], ["pii = 'mask'", "'redact' or 'keep'"]),
+        (["tick", "--log-format", "yaml"], ["log-format", "text or json"]),
+        (["demo", "--tasks", "0"], ["--tasks"]),
+        (["demo", "--relabeler", "gpt-4o"], ["gpt-4o", "provider:name"]),
+        (["shards", "retract"], ["--where"]),
+        (["nothing"], ["nothing"]),
+    ],
+)
+def test_wrong_use_is_exit_code_2(home: Path, arguments: list[str], words: list[str]) -> None:
+    where = [] if arguments == ["nothing"] else ["--home", home]
+    if arguments[0] == "demo":
+        where = ["--home", home.parent / "demo"]
+    told = mistake(2, *arguments, *where)
+    for word in words:
+        assert word in told
+
+
+def test_wrong_settings_of_every_source_are_named(home: Path) -> None:
+    assert "theta = '7'" in mistake(2, "tick", "--home", home, AGENTHER_THETA="7")
+    assert "formats.0 = 'parquet'" in mistake(2, "tick", "--home", home, AGENTHER_FORMATS="parquet")
+    (home / "agenther.toml").write_text("thta = 0.5\n")
+    told = mistake(2, "status", "--home", home)
+    assert "thta = 0.5: there is no such setting, did you mean theta?" in told
+    (home / "agenther.toml").write_text("theta = = 1\n")
+    assert "agenther.toml cannot be read: Invalid value (at line 1" in mistake(2, "status", "--home", home)
+
+
+def test_wrong_sql_gets_a_hint_and_writes_are_refused(demo_home: Path) -> None:
+    def told(query: str) -> str:
+        return mistake(1, "sql", query, "--home", demo_home)
+
+    assert "did you mean hindsight_goal" in told("select hindsight_gaol from goals")
+    assert "did you mean trajectories" in told("select * from trajectory")
+    assert "syntax error" in told("selct 1")
+    for query in ("delete from goals", "create table x(i int)", "drop view goals", "attach 'x.db'", "set threads = 1",
+                  "copy (select 1) to '/tmp/x.csv'"):  # fmt: skip
+        assert "SQL here only reads" in told(query), query
+    assert "one SQL statement, not 2" in told("select 1; select 2")
+    told("select * from read_csv('/etc/passwd')")
+    told("select * from read_text('/etc/passwd')")
+
+
+def test_an_unwritable_home_is_an_error_here(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for arguments in (["status"], ["tick"], ["sql", "select 1"], ["worker"], ["demo"], ["shards", "ls"]):
+        told = mistake(1, *arguments, "--home", tmp_path / "file" / "home")
+        assert f"home {tmp_path}/file/home cannot be written: {tmp_path}/file is not a directory" in told.replace(
+            "\n", ""
+        )
+
+
+def test_a_buffer_of_a_newer_version(home: Path) -> None:
+    with duckdb.connect(str(home / "buffer.duckdb")) as connection:
+        connection.execute("update store.schema_version set version_num = '9999'")
+    with Live(home) as live:
+        tell(live.attach(answering()))
+    before = journal_of(home)
+    for arguments in (["status"], ["tick"], ["sql", "select 1"]):
+        assert "schema 9999" in mistake(1, *arguments, "--home", home)
+    assert journal_of(home) == before
+
+
+def journal_of(home: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (home / "journal").iterdir()}
+
+
+def test_a_buffer_that_another_process_holds(home: Path) -> None:
+    with Live(home) as live:
+        tell(live.attach(answering()), thread="t")
+    before = journal_of(home)
+    hold = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print(flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(home / "buffer.duckdb")], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            for arguments in (["tick"], ["status"], ["sql", "select 1"]):
+                began = time.monotonic()
+                told = mistake(1, *arguments, "--home", home, AGENTHER_LOCK_TIMEOUT_SECONDS="0.3")
+                assert 0.3 < time.monotonic() - began < 5
+                assert f"held by process {holder.pid}" in told
+            assert journal_of(home) == before
+            # The worker itself waits, and says so.
+            with process("worker", "--home", home, "--log-format", "json",
+                         AGENTHER_LOCK_TIMEOUT_SECONDS="0.3") as worker:  # fmt: skip
+                assert worker.stderr is not None
+                lines = [json.loads(worker.stderr.readline()) for _ in range(2)]
+                holder.kill()
+                until(lambda: run_cli("status", "--home", home, "--json").json["captured"] == 1)
+                worker.send_signal(signal.SIGTERM)
+                assert worker.wait(10) == 0
+        finally:
+            holder.kill()
+    assert {"time", "level", "logger", "message"} <= set(lines[0])
+    assert any(f"held by process {holder.pid}" in line["message"] for line in lines)
+
+
+def test_a_damaged_buffer_file(tmp_path: Path) -> None:
+    (tmp_path / "buffer.duckdb").write_bytes(b"no database" * 1000)
+    assert "buffer.duckdb cannot be opened" in mistake(1, "status", "--home", tmp_path)
+
+
+# --- probes, logs, pipes and signals ------------------------------------------------------------------------------
+
+
+def test_status_check_is_a_probe(home: Path) -> None:
+    assert run_cli("status", "--check", "--max-lag-seconds", "0.2", "--home", home).code == 0
+    with Live(home) as live:
+        tell(live.attach(answering()))
+    time.sleep(0.5)
+    done = run_cli("status", "--check", "--max-lag-seconds", "0.2", "--home", home, "--json")
+    assert done.code == 1
+    figures = json.loads(done.out)
+    assert figures["journal_lag_seconds"] > 0.2
+    assert figures["journal_lag_bytes"] > 0
+    assert "lags" in done.err
+    assert run_cli("status", "--check", "--max-lag-seconds", "600", "--home", home).code == 0
+    assert run_cli("tick", "--home", home).code == 0
+    assert run_cli("status", "--check", "--max-lag-seconds", "0.2", "--home", home).code == 0
+
+
+def test_errors_are_json_too_where_the_log_is(home: Path) -> None:
+    done = run_cli("tick", "--home", home, "--log-format", "json", "--relabeler", "gpt-4o")
+    assert done.code == 2
+    line = json.loads(done.err)
+    assert (line["level"], line["logger"]) == ("error", "agenther_live")
+    assert "gpt-4o" in line["message"]
+
+
+def test_a_pipe_that_closes_early_is_no_error(demo_home: Path) -> None:
+    command = f"{AGENTHER} sql --home {demo_home} --json 'select m.* from messages m, range(40)' | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert len(done.stdout) == 10
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_a_terminal_that_cannot_show_a_character(demo_home: Path) -> None:
+    done = subprocess.run(
+        [AGENTHER, "status", "--home", demo_home],
+        capture_output=True, timeout=60, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"captured" in done.stdout
+
+
+def test_ctrl_c_ends_the_demo(tmp_path: Path) -> None:
+    with process("demo", "--tasks", 400, "--home", tmp_path / "home") as demo:
+        until(lambda: list((tmp_path / "home" / "journal").glob("*.jsonl")))
+        time.sleep(0.3)
+        began = time.monotonic()
+        demo.send_signal(signal.SIGINT)
+        _, told = demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    assert "Traceback" not in told
+    assert time.monotonic() - began < 8
+
+
+# --- the demo's verb ----------------------------------------------------------------------------------------------
+
+
+def test_demo_json_and_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    figures: dict[str, Any] = run_cli("demo", "--json", "--tasks", "6").json
+    assert set(figures) >= FIGURES
+    assert figures["captured"] == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["agenther-demo"]
+    # Again, beside a real home and with settings that would spoil it: a second home, the same figures.
+    spoiled = {
+        "AGENTHER_ENABLED": "false",
+        "AGENTHER_DETECTOR": "openai:m",
+        "AGENTHER_BUFFER": str(tmp_path / "real.db"),
+    }
+    again = run_cli("demo", "--json", "--tasks", "6", **spoiled).json
+    assert {name: again[name] for name in ("captured", "failed", "accepted", "samples")} == {
+        name: figures[name] for name in ("captured", "failed", "accepted", "samples")
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agenther-demo", "agenther-demo-2"]
+    told = mistake(2, "demo", "--home", tmp_path / "agenther-demo")
+    assert "holds runs already" in told

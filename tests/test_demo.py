@@ -1,0 +1,180 @@
+"""What the demo promises: real agents at once, a worker beside them, a funnel that adds up, labels that are true."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agenther_live import Live
+from agenther_live.demo.goals import read_goal
+from agenther_live.demo.run import demo, free_home
+from agenther_live.demo.story import QUERIES
+from agenther_live.demo.truth import goal_is_true
+from agenther_live.errors import UsageError
+from tests.openai_server import OpenAIServer, say
+from tests.relabel.world import asks_for
+from tests.whole import TEMPLATE, good_reply, plain, run_cli, shop
+
+STEPS = ["captured", "failed", "recoverable", "relabeled", "accepted", "samples"]
+
+
+def test_sixty_runs_at_once_of_two_agents(demo_home: Path) -> None:
+    with Live(demo_home) as live:
+        agents = dict(live.buffer.sql("select agent, count(*) from trajectories group by all").fetchall())
+        at_once = live.buffer.sql(
+            "select max(n) from (select count(*) as n from runs a join runs b "
+            "on b.started_at <= a.started_at and b.finished_at > a.started_at group by a.root_key)"
+        ).fetchall()[0][0]
+        failures = dict(live.buffer.sql("select failure_type, count(*) from failures group by all").fetchall())
+        comments = " ".join(str(row[0]) for row in live.buffer.sql("select comment from feedback").fetchall())
+        tools = {row[0] for row in live.buffer.sql("select distinct action_name from steps").fetchall()}
+    assert agents == {"buyer": 30, "sourcer": 30}
+    assert at_once >= 8
+    assert len(failures) >= 3
+    for way_to_fail in ("does not meet the request", "false claim", "no order was placed", "without a final answer"):
+        assert way_to_fail in comments
+    assert {"list_suppliers", "get_quote", "place_order"} <= tools
+
+
+def test_what_it_tells(demo_told: tuple[Path, str]) -> None:
+    home, told = demo_told
+    text = plain(told)
+    with Live(home) as live:
+        figures, funnel = live.status(), live.buffer.funnel()
+    assert [step["step"] for step in funnel] == STEPS
+    for before, step in pairwise(funnel):
+        assert before["n"] == step["n"] + sum(step["dropped"].values()), step
+        for reason, n in step["dropped"].items():
+            assert f"{n} {reason}" in text
+    assert f"60 runs, {figures['failed']} failed, {figures['accepted']} of them usable" in text
+    assert f"success-only training would have had {figures['succeeded']}" in text
+    assert "a failure that is true for another goal" in text
+    assert "evidence place_order → {" in text
+    assert "a lying “done” that was refused" in text
+    assert "truth false claim: no order was placed" in text
+    assert "the answer claims what no call did" in text
+    assert f"Shards: {home}/shards" in text
+    for query in QUERIES:
+        assert query in told
+        assert run_cli("sql", "--home", home, "--json", query).json
+    assert "live.attach(agent)" in text
+    assert "calls ·" not in text, "no model was asked"
+
+
+def test_the_evidence_is_highlighted(demo_home: Path) -> None:
+    from agenther_live.demo.story import tell
+
+    out = io.StringIO()
+    with Live(demo_home) as live:
+        tell(Console(file=out, width=200, force_terminal=True, color_system="standard"), live, live.status())
+    assert "\x1b[1;30;42m" in out.getvalue()
+
+
+def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
+    accepted = 0
+    for seed in (1, 2, 3):
+        goods = shop(30, seed=seed)
+        with Live(tmp_path / f"{seed}", evaluators=[goods.judge], **TEMPLATE) as live:
+            live.start()
+            goods.work(live)
+            live.run_until_idle()
+            rows = live.buffer.sql(
+                "select t.thread_id, t.goal, g.hindsight_goal, list(s.observation) filter (s.observation is not null) "
+                "from goals g join trajectories t using (trajectory_id) join steps s using (trajectory_id) "
+                "where g.accepted group by all"
+            ).fetchall()
+            assert live.check_shards().bad == []
+        for thread, asked, goal, observations in rows:
+            wish = read_goal(goal)
+            assert wish is not None, goal
+            assert goal_is_true(wish, goods.world.orders(thread), observations), (asked, goal)
+            assert goal != asked
+        accepted += len(rows)
+    assert accepted >= 24
+
+
+def test_the_worker_ticks_while_the_agents_run(demo_home: Path) -> None:
+    with Live(demo_home) as live:
+        ended = "(select max(finished_at) from runs)"
+        judged = live.buffer.sql(f"select count(*) from feedback f where f.at < {ended}").fetchall()[0][0]
+    assert judged > 0
+
+
+def test_trainers_read_the_shards(demo_home: Path, tmp_path: Path) -> None:
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    listed = run_cli("shards", "ls", "--home", demo_home, "--json").json
+    with Live(demo_home) as live:
+        lies = {
+            row[0]
+            for row in live.buffer.sql(
+                "select final_answer from trajectories join feedback using (trajectory_id) "
+                "where comment like 'false claim%'"
+            ).fetchall()
+        }
+    for fmt in ("trl_sft", "sharegpt"):
+        rows = datasets.load_dataset(str(demo_home / "shards"), fmt, split="train", cache_dir=str(tmp_path))
+        assert rows.num_rows == sum(shard["rows"] for shard in listed if shard["format"] == fmt) > 20
+        assert not [lie for lie in lies if lie in json.dumps(rows[:], ensure_ascii=False)]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_small_demo_tells_what_there_is(tmp_path: Path, tasks: int) -> None:
+    out = io.StringIO()
+    demo(
+        tmp_path / "home",
+        relabeler="template",
+        judges=["rules"],
+        tasks=tasks,
+        seed=8,
+        console=Console(file=out, width=150),
+    )
+    assert f"{tasks} runs, " in out.getvalue()
+
+
+def test_with_real_models_it_shows_calls_tokens_and_cost(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with OpenAIServer(lambda request: say(good_reply(request), usage=(1000, 100), delay_seconds=0.05)) as server:
+        # Each with an endpoint and a key of its own.
+        os.environ["FIRST_KEY"], os.environ["SECOND_KEY"] = "first", "second"
+        try:
+            report = demo(
+                tmp_path / "home",
+                relabeler=f"openai:gpt-4o-mini,base_url={server.base_url},api_key_env=FIRST_KEY",
+                judges=[f"openai:gpt-4.1-mini,base_url={server.base_url},api_key_env=SECOND_KEY"],
+                tasks=30,
+                seed=3,
+                console=Console(file=out, width=150, force_terminal=True),
+            )
+        finally:
+            del os.environ["FIRST_KEY"], os.environ["SECOND_KEY"]
+        keys = {(asks_for(each.body), each.headers["authorization"]) for each in server.requests}
+        asked = len(server.bodies)
+    assert keys == {("relabel", "Bearer first"), ("judge", "Bearer second")}
+    figures = report.figures
+    assert figures["accepted"] >= 5
+    assert figures["llm_calls"] == asked
+    assert (figures["prompt_tokens"], figures["completion_tokens"]) == (1000 * asked, 100 * asked)
+    assert figures["cost_usd"] == pytest.approx(figures["spend_today_usd"])
+    assert figures["cost_usd"] > 0
+    assert figures["errored"] == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert f"{asked:,} calls · {1100 * asked:,} tokens · ${figures['cost_usd']:.4f}" in text
+    assert len(set(re.findall(r"([\d,]+) calls · ", text))) >= 2, "the bar shows them as they come"
+
+
+def test_a_home_of_its_own(tmp_path: Path, demo_home: Path) -> None:
+    assert free_home(tmp_path / "demo") == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert free_home(tmp_path / "demo") == tmp_path / "demo-3"
+    with pytest.raises(UsageError, match="holds runs already"):
+        demo(demo_home, relabeler="template", judges=["rules"], tasks=1, seed=0, console=None)
