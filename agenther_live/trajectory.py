@@ -163,7 +163,8 @@ class Trajectory(Record):
 
     `messages` is the root agent's conversation; `messages[:context_len]` is what stood there before this
     turn (system prompt, earlier turns) and is never trained on. `nested` holds the conversations of
-    sub-agents by path. `flags` marks what was cut or is uncertain ('truncated', 'partial_tree', …).
+    sub-agents by path, `nested_tools` what they could call. `flags` marks what was cut or is uncertain
+    ('truncated', 'partial_tree', …).
     """
 
     trajectory_id: str
@@ -175,6 +176,7 @@ class Trajectory(Record):
     messages: tuple[Message, ...] = ()
     context_len: int = 0
     nested: dict[str, tuple[Message, ...]] = Field(default_factory=dict)
+    nested_tools: dict[str, tuple[dict[str, Any], ...]] = Field(default_factory=dict)
     tools: tuple[dict[str, Any], ...] | None = None
     steps: tuple[Step, ...] = ()
     runs: tuple[Run, ...] = ()

@@ -11,6 +11,7 @@ Rules of this file, each of them measured (DuckDB 1.5):
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -43,8 +44,9 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
 from sqlalchemy.types import TypeEngine
 
-from agenther_live.buffer.engine import Rows, any_of
-from agenther_live.buffer.query import Result, explain, whole_numbers
+from agenther_live.buffer.engine import Rows, Transaction, any_of
+from agenther_live.buffer.query import Result, check_names, explain, whole_numbers
+from agenther_live.buffer.schema import SCHEMA
 from agenther_live.errors import BufferError, BufferLocked, QueryError
 
 __all__ = ["DuckDB"]
@@ -59,6 +61,7 @@ CONFIG = {
     "threads": min(4, os.cpu_count() or 1),
 }
 _STAGED = "_staged"
+_BATCH = 20_000  # rows; payloads may be wide
 _RETRY_SECONDS = 0.02
 
 _HOLDER = re.compile(r"\(PID (\d+)\)")
@@ -126,23 +129,25 @@ class DuckDB:
         with self._connected():
             yield
 
-    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None) -> Result:
+    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None, *, seconds: float) -> Result:
         """Run one reading statement of a user and give its rows.
 
         Raises:
-            QueryError: the statement cannot be run, or would write.
+            QueryError: the statement cannot be run, would write or read a private table, or took too long.
             BufferLocked: another process holds the file.
         """
         with self._connected() as connection:
             driver: Any = connection.connection.driver_connection
             try:
-                _allow(driver.extract_statements(sql))
+                _allow(driver, driver.extract_statements(sql))
                 driver.execute("BEGIN TRANSACTION READ ONLY")
                 try:
-                    driver.execute(sql, parameters)
-                    return Result(whole_numbers(driver.to_arrow_table()))
+                    with _stopped_after(seconds, driver):
+                        driver.execute(sql, parameters)
+                        table = driver.to_arrow_table()
                 finally:
                     driver.execute("ROLLBACK")
+                return Result(whole_numbers(table))
             except (duckdb.Error, IndexError) as error:  # IndexError: the parser's own, on PIVOT
                 message = str(error)
             raise explain(message, _public_columns(driver))
@@ -246,6 +251,24 @@ class DuckDBTransaction:
             )
             return [row[0] for row in result]
 
+    def batches(self, table: Table) -> Any:
+        """Give all rows of a table as a stream of record batches; all tables as of one moment."""
+        if not self.connection.in_transaction():  # SQLAlchemy begins one at its own first statement only
+            self.connection.begin()
+        driver: Any = self.connection.connection.driver_connection
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        return driver.execute(f"SELECT {columns} FROM {table.fullname}").to_arrow_reader(_BATCH)
+
+    def copy(self, table: Table, source: Transaction) -> None:
+        """Insert all rows that another transaction sees in the table of that name."""
+        driver: Any = self.connection.connection.driver_connection
+        driver.register(_STAGED, source.batches(table))
+        try:
+            columns = ", ".join(f'"{column.name}"' for column in table.columns)
+            driver.execute(f"INSERT INTO {table.fullname} ({columns}) SELECT {columns} FROM {_STAGED}")
+        finally:
+            driver.unregister(_STAGED)
+
     @contextmanager
     def _staged(self, names: Sequence[str], types: Sequence[TypeEngine[Any]], rows: Rows) -> Iterator[None]:
         columns = [
@@ -276,12 +299,45 @@ def _arrow_type(kind: TypeEngine[Any]) -> Any:
     return pa.large_string()
 
 
-def _allow(statements: Sequence[Any]) -> None:
+def _allow(driver: Any, statements: Sequence[Any]) -> None:
     if len(statements) != 1:
         raise QueryError(f"give one SQL statement, not {len(statements)}")
     kind = statements[0].type.name
     if kind not in ("SELECT", "EXPLAIN"):
         raise QueryError(f"{kind} is refused: SQL here only reads (SELECT, DESCRIBE, SUMMARIZE, EXPLAIN)")
+    if kind == "SELECT":  # a plan shows no rows
+        [(parsed,)] = driver.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
+        check_names(json.loads(parsed), private=SCHEMA)
+
+
+@contextmanager
+def _stopped_after(seconds: float, driver: Any) -> Iterator[None]:
+    """Interrupt what the connection runs when its time is up; nothing that it runs later is touched."""
+    turn = threading.Lock()
+    done = stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        with turn:
+            if not done:
+                stopped = True
+                driver.interrupt()
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        if not stopped:
+            raise
+        raise QueryError(
+            f"stopped after {seconds:g} s (setting sql_seconds): narrow it by WHERE or LIMIT, or allow more time"
+        ) from None
+    finally:
+        with turn:
+            done = True
+        timer.cancel()
 
 
 def _public_columns(driver: Any) -> list[tuple[str, str]]:

@@ -45,6 +45,14 @@ class Transaction(Protocol):
         """
         ...
 
+    def batches(self, table: Table) -> Any:
+        """Give all rows of a table as a `pyarrow.RecordBatchReader`, valid until the next statement."""
+        ...
+
+    def copy(self, table: Table, source: Transaction) -> None:
+        """Insert all rows that another transaction sees in the table of that name."""
+        ...
+
 
 class Engine(Protocol):
     """A database that holds one buffer."""
@@ -67,10 +75,10 @@ class Engine(Protocol):
         """Whether the database is there at all."""
         ...
 
-    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None) -> Result:
-        """Run a user's one reading statement.
+    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None, *, seconds: float) -> Result:
+        """Run a user's one reading statement, for at most so many seconds.
 
         Raises:
-            QueryError: it cannot be run, or it would write.
+            QueryError: it cannot be run, it would write or read a private table, or it took too long.
         """
         ...

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from agenther_live.errors import QueryError
 
-__all__ = ["Result", "explain"]
+__all__ = ["Result", "check_names", "explain", "whole_numbers"]
 
 SHOWN_ROWS = 40
 
@@ -69,12 +72,40 @@ class Result:
             raise QueryError("polars is not installed: pip install 'agenther-live[polars]'") from None
         return polars.from_arrow(self.table)
 
+    def csv(self) -> bytes:
+        """Give the rows as CSV with a header; text is quoted, null is empty, what is nested stands as JSON."""
+        from pyarrow import csv
+
+        columns = [_flat(column) for column in self.table.columns]
+        buffer = io.BytesIO()
+        csv.write_csv(pa.table(columns, names=self.columns), buffer)
+        return buffer.getvalue()
+
+    def parquet(self, path: str | Path) -> None:
+        """Write the rows into a Parquet file, over one that is there; intervals, which it has not, as text."""
+        from pyarrow import parquet
+
+        columns = [_flat(column) if pa.types.is_interval(column.type) else column for column in self.table.columns]
+        parquet.write_table(pa.table(columns, names=self.columns), Path(path))
+
     def show(self, max_rows: int = SHOWN_ROWS) -> None:
         """Print the rows as a table; of more than `max_rows`, the first and last."""
         import duckdb
 
         with duckdb.connect(":memory:") as connection:
             connection.from_arrow(self.table).show(max_rows=max_rows)
+
+
+def _flat(column: Any) -> Any:
+    """Give a column as CSV can hold it: what is nested or has no form there becomes text."""
+    kind, t = column.type, pa.types
+    if t.is_nested(kind):
+        texts = [None if v is None else json.dumps(v, default=str, ensure_ascii=False) for v in column.to_pylist()]
+    elif t.is_string(kind) or t.is_decimal(kind) or (t.is_primitive(kind) and not t.is_interval(kind)):
+        return column
+    else:
+        texts = [None if v is None else str(v) for v in column.to_pylist()]
+    return pa.array(texts, pa.string())
 
 
 def _plain(value: Any) -> Any:
@@ -94,6 +125,33 @@ def whole_numbers(table: pa.Table) -> pa.Table:
                 continue
             table = table.set_column(index, field.name, column)
     return table
+
+
+_BY_NAME = frozenset({"query", "query_table"})
+
+
+def check_names(parsed: Any, *, private: str) -> None:
+    """Refuse a parsed statement (`json_serialize_sql`) that names a table of the private schema.
+
+    Raises:
+        QueryError: it does, or it is of a form whose names cannot be told.
+    """
+    if isinstance(parsed, dict) and parsed.get("error"):
+        raise QueryError(f"this form of SQL is refused: {_tidy(str(parsed.get('error_message', '')))}")
+    todo = [parsed]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, list):
+            todo.extend(node)
+        elif isinstance(node, dict):
+            todo.extend(node.values())
+            if str(node.get("schema_name", "")).lower() == private and node.get("table_name"):
+                raise QueryError(
+                    f"{private}.{node['table_name']} is a private table, which may change with any version: "
+                    "use the views (SHOW TABLES lists them)"
+                )
+            if node.get("class") == "FUNCTION" and str(node.get("function_name", "")).lower() in _BY_NAME:
+                raise QueryError(f"{node['function_name']}() is refused: name the views themselves")
 
 
 _MISSING = (

@@ -19,7 +19,19 @@ from agenther_live.trajectory import SAMPLE_MOVES, SampleState, check_move
 __all__ = ["CONTRAST", "NewSample", "TakeBack", "add", "move", "take_back", "withdraw"]
 
 CONTRAST = ("goal_contrast",)  # formats whose rows use the old goal as the worse one
-_STATE = ("sample_id", "trajectory_id", "kind", "revision", "content_hash", "state", "reason", "changed_at")
+_STATE = (
+    "sample_id",
+    "trajectory_id",
+    "kind",
+    "revision",
+    "content_hash",
+    "state",
+    "reason",
+    "changed_at",
+    "weight",
+    "created_at",
+    "uses",
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,9 @@ def add(tx: Transaction, new: Sequence[NewSample], *, now: datetime) -> int:
                 kept,
                 reason,
                 now,
+                sample.weight,
+                now,
+                0,
             )
         )
     tx.insert(samples, shape.SAMPLE, rows)

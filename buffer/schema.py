@@ -369,6 +369,10 @@ sample_state = Table(
     _column("state", String, "pending, emitted, retracted or withdrawn.", null=False),
     _column("reason", String, "Why it was withdrawn or retracted."),
     _column("changed_at", DateTime, "When the state was entered.", null=False),
+    _column("weight", Double, "Severity weight, beside what else a draw looks at."),
+    _column("created_at", DateTime, "When it was recorded."),
+    _column("uses", Integer, "How often it was drawn."),
+    _column("drawn_at", DateTime, "When it was last drawn; null: never."),
     comment="What moves about a sample.",
 )
 _unique(sample_state, "sample_id")
@@ -419,6 +423,39 @@ retractions = Table(
     _column("seq", BigInteger, "Its number in the shards folder; null until published."),
     _column("done_at", DateTime, "When it was published; null: due."),
     comment="Samples of published shards that no longer hold.",
+)
+
+draws = Table(
+    "draws",
+    metadata,
+    _column("draw_id", String, "Our UUIDv7 of the draw.", null=False),
+    _column("at", DateTime, "When it was drawn.", null=False),
+    _column("strategy", String, "uniform, prioritized, fifo or recent.", null=False),
+    _column("seed", BigInteger, "Seed of its random numbers.", null=False),
+    _column("asked", Integer, "Samples asked for.", null=False),
+    _column("n", Integer, "Samples given.", null=False),
+    _column("pool", BigInteger, "Samples that could have been drawn.", null=False),
+    _column("alpha", Double, "Exponent of the priority.", null=False),
+    _column("beta", Double, "Exponent of the importance weight.", null=False),
+    _column("half_life_seconds", Double, "Age at which freshness is one half.", null=False),
+    _column("decay", Double, "What each use takes from the priority.", null=False),
+    _column("condition", String, "The user's SQL condition."),
+    _column("max_uses", Integer, "Samples drawn so often are left out."),
+    _column("max_staleness_seconds", Double, "Older samples are left out."),
+    _column("samples_per_insert", Double, "Draws allowed for each sample made."),
+    comment="The log of draws.",
+)
+_unique(draws, "draw_id")
+
+drawn = Table(
+    "drawn",
+    metadata,
+    _column("draw_id", String, "The draw.", null=False),
+    _column("idx", Integer, "Place in the draw, from 0.", null=False),
+    _column("sample_id", String, "The sample.", null=False),
+    _column("probability", Double, "Chance to be drawn first.", null=False),
+    _column("weight", Double, "Importance weight.", null=False),
+    comment="What each draw gave.",
 )
 
 llm_calls = Table(

@@ -11,6 +11,7 @@ All methods raise `BufferLocked` where another process holds the file for longer
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agenther_live.assemble import assemble
-from agenther_live.buffer import calls, evidence, figures, ingest, ledger, migrations, work
+from agenther_live.buffer import calls, evidence, figures, ingest, ledger, migrations, replay, work
 from agenther_live.buffer import samples as sample_store
 from agenther_live.buffer.calls import Call, Spend
 from agenther_live.buffer.duckdb import DuckDB
@@ -33,8 +34,10 @@ from agenther_live.buffer.engine import Engine, Transaction
 from agenther_live.buffer.importing import ImportReport, add_trajectories
 from agenther_live.buffer.ingest import Assemble, IngestReport
 from agenther_live.buffer.query import Result
+from agenther_live.buffer.replay import Draw, Plan, Strategy
 from agenther_live.buffer.schema import meta, sample_state, state, trajectories
 from agenther_live.buffer.settle import settle
+from agenther_live.buffer.snapshot import snapshot
 from agenther_live.buffer.trajectories import current, load, load_states, mark_unsettled
 from agenther_live.buffer.work import Claim
 from agenther_live.errors import BufferVersion, SettingsError
@@ -46,7 +49,7 @@ from agenther_live.shards.rotate import Backlog
 from agenther_live.shards.writer import ShardFile
 from agenther_live.trajectory import Evidence, Trajectory
 
-__all__ = ["Buffer", "Claim", "ImportReport", "IngestReport", "Spend", "make_views", "views_sql"]
+__all__ = ["Buffer", "Claim", "Draw", "ImportReport", "IngestReport", "Spend", "make_views", "views_sql"]
 
 VIEWS = "views.sql"
 
@@ -110,6 +113,14 @@ class Buffer:
     def hold(self) -> AbstractContextManager[None]:
         """Keep the database open over several calls, which then cost less. Never hold it during a model call."""
         return self._engine.hold()
+
+    def writing(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that may write; for the package itself."""
+        return self._write()
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that only reads; for the package itself."""
+        return self._read()
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
@@ -334,14 +345,96 @@ class Buffer:
         with self._read() as tx:
             return figures.funnel(tx)
 
-    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Result:
-        """Run one reading SQL statement over the public views.
+    def sql(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> Result:
+        """Run one reading SQL statement over the public views, for at most `seconds` (default: `sql_seconds`).
 
         Raises:
-            QueryError: it cannot be run, or it would write; with a hint of the nearest name.
+            QueryError: it cannot be run, it would write, or its time was up; with a hint of the nearest name.
         """
         self._prepare()
-        return self._engine.query(query, dict(params) if isinstance(params, Mapping) else params)
+        given = dict(params) if isinstance(params, Mapping) else params
+        return self._engine.query(query, given, seconds=self.settings.sql_seconds if seconds is None else seconds)
+
+    def snapshot(self, path: str | Path) -> int:
+        """Copy the buffer as it stands now into a new DuckDB file; give its size in bytes.
+
+        Raises:
+            BufferError: the file exists already, or cannot be written.
+        """
+        return snapshot(self, Path(path))
+
+    # --- replay
+
+    def sample(
+        self,
+        n: int,
+        *,
+        strategy: Strategy = "uniform",
+        alpha: float = 0.6,
+        beta: float = 1.0,
+        half_life: float = 7 * 86_400.0,
+        decay: float = 0.1,
+        where: str | None = None,
+        max_uses: int | None = None,
+        max_staleness: float | None = None,
+        samples_per_insert: float | None = None,
+        seed: int | None = None,
+        now: datetime | None = None,
+    ) -> Draw:
+        """Draw up to `n` samples to train on, without replacement; their uses are counted and the draw is logged.
+
+        Args:
+            n: samples wanted; fewer come where fewer may be drawn.
+            strategy: 'uniform'; 'prioritized', by the priority of `buffer.replay`; 'fifo', oldest first (a queue with
+                `max_uses=1`); 'recent', newest first.
+            alpha: exponent of the priority, 0 is uniform.
+            beta: exponent of the importance weights, 1 corrects wholly.
+            half_life: age in seconds at which a sample's freshness is one half.
+            decay: what each use takes from the priority.
+            where: SQL condition over the view `replay`, such as "failure_type = 'incomplete'".
+            max_uses: leave out samples that were drawn so often.
+            max_staleness: leave out samples that are older, in seconds.
+            samples_per_insert: let all draws together give at most so many samples for each one made.
+            seed: repeats a draw on an equal pool; None takes a new one. The log repeats it always: `redraw`.
+            now: naive UTC, for ages.
+
+        Raises:
+            UsageError: an argument is not as it must be.
+            QueryError: the condition is no SQL over the columns of `replay`.
+        """
+        plan = Plan(
+            n=n,
+            seed=secrets.randbits(62) if seed is None else seed,
+            strategy=strategy,
+            alpha=alpha,
+            beta=beta,
+            half_life=half_life,
+            decay=decay,
+            where=where,
+            max_uses=max_uses,
+            max_staleness=max_staleness,
+            samples_per_insert=samples_per_insert,
+        )
+        with self.hold():
+            if where is not None:  # as a user's statement first: it may only read, and its errors get hints
+                self.sql(f"SELECT sample_id FROM replay WHERE ({where}\n) LIMIT 0")
+            with self._write() as tx:
+                return replay.draw(tx, plan, now=now or self._clock())
+
+    def redraw(self, draw_id: str) -> Draw:
+        """Give a logged draw again, exactly; nothing is counted.
+
+        Raises:
+            BufferError: there is no such draw.
+        """
+        with self._read() as tx:
+            return replay.redraw(tx, draw_id)
 
 
 def _engine(where: str | Path, settings: Settings) -> Engine:

@@ -269,31 +269,33 @@ COMMENT ON COLUMN counters.name IS 'What was counted.';
 COMMENT ON COLUMN counters.n IS 'How many.';
 COMMENT ON COLUMN counters.last_at IS 'When it last grew.';
 
--- How far trajectories came, and the word for why not further.
+-- How far each trajectory came, and the word for why not further.
+CREATE VIEW store.travellers AS
+SELECT s.trajectory_id, s.revision,
+       CASE WHEN s.outcome <> 'failure' THEN 1
+            WHEN a.recoverable IS NOT TRUE THEN 2
+            WHEN g.relabeling_id IS NULL THEN 3
+            WHEN s.stage <> 'relabeled' THEN 4
+            WHEN x.alive IS NOT TRUE THEN 5
+            ELSE 6 END AS reached,
+       CASE WHEN s.outcome = 'success' THEN 'success'
+            WHEN s.outcome <> 'failure' AND s.status IN ('finished', 'error') THEN 'unknown'
+            WHEN s.outcome <> 'failure' THEN s.status
+            WHEN s.stage IN ('waiting', 'queued', 'errored') THEN s.stage
+            WHEN s.stage = 'relabeled' THEN coalesce(x.reason, 'withdrawn')
+            ELSE coalesce(r.reason, s.stage) END AS reason
+FROM store.state AS s
+LEFT JOIN store.relabelings AS r ON r.relabeling_id = s.relabeling_id AND r.trajectory_id = s.trajectory_id
+LEFT JOIN store.analyses AS a ON a.relabeling_id = s.relabeling_id AND a.trajectory_id = s.trajectory_id
+LEFT JOIN (SELECT DISTINCT relabeling_id FROM store.goals) AS g ON g.relabeling_id = s.relabeling_id
+LEFT JOIN (SELECT trajectory_id, bool_or(state IN ('pending', 'emitted')) AS alive, max(reason) AS reason
+           FROM store.sample_state WHERE kind = 'hindsight' GROUP BY trajectory_id) AS x
+       ON x.trajectory_id = s.trajectory_id
+WHERE s.merged_into IS NULL;
+
 CREATE VIEW store.journeys AS
 SELECT reached, reason, count(*) AS n
-FROM (
-    SELECT CASE WHEN s.outcome <> 'failure' THEN 1
-                WHEN a.recoverable IS NOT TRUE THEN 2
-                WHEN g.relabeling_id IS NULL THEN 3
-                WHEN s.stage <> 'relabeled' THEN 4
-                WHEN x.alive IS NOT TRUE THEN 5
-                ELSE 6 END AS reached,
-           CASE WHEN s.outcome = 'success' THEN 'success'
-                WHEN s.outcome <> 'failure' AND s.status IN ('finished', 'error') THEN 'unknown'
-                WHEN s.outcome <> 'failure' THEN s.status
-                WHEN s.stage IN ('waiting', 'queued', 'errored') THEN s.stage
-                WHEN s.stage = 'relabeled' THEN coalesce(x.reason, 'withdrawn')
-                ELSE coalesce(r.reason, s.stage) END AS reason
-    FROM store.state AS s
-    LEFT JOIN store.relabelings AS r ON r.relabeling_id = s.relabeling_id AND r.trajectory_id = s.trajectory_id
-    LEFT JOIN store.analyses AS a ON a.relabeling_id = s.relabeling_id AND a.trajectory_id = s.trajectory_id
-    LEFT JOIN (SELECT DISTINCT relabeling_id FROM store.goals) AS g ON g.relabeling_id = s.relabeling_id
-    LEFT JOIN (SELECT trajectory_id, bool_or(state IN ('pending', 'emitted')) AS alive, max(reason) AS reason
-               FROM store.sample_state WHERE kind = 'hindsight' GROUP BY trajectory_id) AS x
-           ON x.trajectory_id = s.trajectory_id
-    WHERE s.merged_into IS NULL
-) AS journey
+FROM store.travellers
 GROUP BY reached, reason;
 
 CREATE VIEW funnel AS
@@ -313,3 +315,176 @@ COMMENT ON COLUMN funnel.position IS 'Order of the steps, from 1.';
 COMMENT ON COLUMN funnel.step IS 'captured, failed, recoverable, relabeled, accepted or samples.';
 COMMENT ON COLUMN funnel.reason IS 'Null: those that reached the step; else why these did not.';
 COMMENT ON COLUMN funnel.n IS 'Trajectories.';
+
+CREATE VIEW funnel_days AS
+SELECT CAST(t.started_at AS DATE) AS day, t.agent, t.policy_version, count(*) AS captured,
+       count(*) FILTER (WHERE j.reached = 1 AND j.reason = 'success') AS succeeded,
+       count(*) FILTER (WHERE j.reached >= 2) AS failed,
+       count(*) FILTER (WHERE j.reached >= 3) AS recoverable,
+       count(*) FILTER (WHERE j.reached >= 4) AS relabeled,
+       count(*) FILTER (WHERE j.reached >= 5) AS accepted,
+       count(*) FILTER (WHERE j.reached >= 6) AS samples
+FROM store.travellers AS j
+JOIN store.trajectories AS t ON t.trajectory_id = j.trajectory_id AND t.revision = j.revision
+GROUP BY CAST(t.started_at AS DATE), t.agent, t.policy_version;
+COMMENT ON VIEW funnel_days IS 'The funnel by day, agent and policy version.';
+COMMENT ON COLUMN funnel_days.day IS 'UTC day on which the trajectories began; null: unknown.';
+COMMENT ON COLUMN funnel_days.agent IS 'Name of the agent.';
+COMMENT ON COLUMN funnel_days.policy_version IS 'Model and prompts that acted.';
+COMMENT ON COLUMN funnel_days.captured IS 'Trajectories.';
+COMMENT ON COLUMN funnel_days.succeeded IS 'Those that reached their goal.';
+COMMENT ON COLUMN funnel_days.failed IS 'Those that did not; the rest of captured is unknown yet.';
+COMMENT ON COLUMN funnel_days.recoverable IS 'Failures that taught something.';
+COMMENT ON COLUMN funnel_days.relabeled IS 'Those for which a hindsight goal was proposed.';
+COMMENT ON COLUMN funnel_days.accepted IS 'Those with a goal that checks and judges accepted.';
+COMMENT ON COLUMN funnel_days.samples IS 'Those with a hindsight sample that still holds.';
+
+CREATE VIEW success_rates AS
+WITH counted AS (
+    SELECT t.agent, t.policy_version, count(*) AS trajectories,
+           count(*) FILTER (WHERE s.outcome = 'success') AS succeeded,
+           count(*) FILTER (WHERE s.outcome = 'failure') AS failed,
+           count(*) FILTER (WHERE s.outcome = 'unknown') AS unknown
+    FROM store.trajectories AS t
+    JOIN store.state AS s ON s.trajectory_id = t.trajectory_id AND s.revision = t.revision
+    WHERE s.merged_into IS NULL
+    GROUP BY t.agent, t.policy_version
+), judged AS (
+    SELECT c.*, CAST(nullif(c.succeeded + c.failed, 0) AS DOUBLE PRECISION) AS n FROM counted AS c
+), rated AS (
+    SELECT j.*, j.succeeded / j.n AS rate FROM judged AS j
+)
+SELECT r.agent, r.policy_version, r.trajectories, r.succeeded, r.failed, r.unknown, r.rate AS success_rate,
+       (r.rate + 1.9208 / r.n - 1.96 * sqrt(r.rate * (1 - r.rate) / r.n + 0.9604 / (r.n * r.n)))
+           / (1 + 3.8416 / r.n) AS low,
+       (r.rate + 1.9208 / r.n + 1.96 * sqrt(r.rate * (1 - r.rate) / r.n + 0.9604 / (r.n * r.n)))
+           / (1 + 3.8416 / r.n) AS high
+FROM rated AS r;
+COMMENT ON VIEW success_rates IS 'How often each policy version of each agent reaches its goal, with the 95 % interval.';
+COMMENT ON COLUMN success_rates.agent IS 'Name of the agent.';
+COMMENT ON COLUMN success_rates.policy_version IS 'Model and prompts that acted.';
+COMMENT ON COLUMN success_rates.trajectories IS 'All of them.';
+COMMENT ON COLUMN success_rates.succeeded IS 'Known to have reached the goal.';
+COMMENT ON COLUMN success_rates.failed IS 'Known to have not.';
+COMMENT ON COLUMN success_rates.unknown IS 'Nobody said; left out of the rate.';
+COMMENT ON COLUMN success_rates.success_rate IS 'succeeded / (succeeded + failed); null where nothing is known.';
+COMMENT ON COLUMN success_rates.low IS 'Lower end of the 95 % interval (Wilson''s score interval).';
+COMMENT ON COLUMN success_rates.high IS 'Upper end.';
+
+CREATE VIEW sample_costs AS
+WITH spent AS (
+    SELECT CAST(c.at AS DATE) AS day, count(*) AS calls, sum(c.prompt_tokens) AS prompt_tokens,
+           sum(c.completion_tokens) AS completion_tokens, sum(c.cost_usd) AS cost_usd,
+           count(*) FILTER (WHERE c.cost_usd IS NULL) AS unpriced_calls
+    FROM store.llm_calls AS c
+    GROUP BY CAST(c.at AS DATE)
+), made AS (
+    SELECT CAST(x.created_at AS DATE) AS day, count(*) AS made,
+           count(*) FILTER (WHERE x.state IN ('pending', 'emitted')) AS usable
+    FROM store.sample_state AS x
+    WHERE x.kind = 'hindsight'
+    GROUP BY CAST(x.created_at AS DATE)
+)
+SELECT coalesce(s.day, m.day) AS day, coalesce(s.calls, 0) AS calls,
+       CAST(coalesce(s.prompt_tokens, 0) AS BIGINT) AS prompt_tokens,
+       CAST(coalesce(s.completion_tokens, 0) AS BIGINT) AS completion_tokens,
+       coalesce(s.cost_usd, 0) AS cost_usd, coalesce(s.unpriced_calls, 0) AS unpriced_calls,
+       coalesce(m.made, 0) AS made, coalesce(m.usable, 0) AS usable,
+       coalesce(s.cost_usd, 0) / nullif(m.usable, 0) AS cost_per_sample_usd
+FROM spent AS s
+FULL JOIN made AS m ON m.day = s.day;
+COMMENT ON VIEW sample_costs IS 'What relabeling spent on each UTC day, and the hindsight samples that it gave.';
+COMMENT ON COLUMN sample_costs.day IS 'UTC day.';
+COMMENT ON COLUMN sample_costs.calls IS 'Calls of chat models.';
+COMMENT ON COLUMN sample_costs.prompt_tokens IS 'Tokens sent.';
+COMMENT ON COLUMN sample_costs.completion_tokens IS 'Tokens received.';
+COMMENT ON COLUMN sample_costs.cost_usd IS 'Price in US dollars of the calls whose price is known.';
+COMMENT ON COLUMN sample_costs.unpriced_calls IS 'Calls whose price is unknown: the cost is at least this.';
+COMMENT ON COLUMN sample_costs.made IS 'Hindsight samples made on that day.';
+COMMENT ON COLUMN sample_costs.usable IS 'Those that still hold.';
+COMMENT ON COLUMN sample_costs.cost_per_sample_usd IS 'cost_usd / usable; null where there is none.';
+
+CREATE VIEW judge_agreement AS
+WITH answers AS (
+    SELECT v.goal_id, v.relabeling_id, v.judge, CASE WHEN v.is_valid THEN 1.0 ELSE 0.0 END AS yes
+    FROM store.verdicts AS v
+    JOIN store.current_goals AS g ON g.goal_id = v.goal_id AND g.relabeling_id = v.relabeling_id
+    WHERE v.status = 'ok'
+), pairs AS (
+    SELECT a.judge, b.judge AS other, count(*) AS goals,
+           count(*) FILTER (WHERE a.yes = 1 AND b.yes = 1) AS both_yes,
+           count(*) FILTER (WHERE a.yes = 0 AND b.yes = 0) AS both_no,
+           CAST(avg(CASE WHEN a.yes = b.yes THEN 1.0 ELSE 0.0 END) AS DOUBLE PRECISION) AS agreement,
+           CAST(avg(a.yes) * avg(b.yes) + (1 - avg(a.yes)) * (1 - avg(b.yes)) AS DOUBLE PRECISION) AS chance
+    FROM answers AS a
+    JOIN answers AS b ON b.goal_id = a.goal_id AND b.relabeling_id = a.relabeling_id AND a.judge < b.judge
+    GROUP BY a.judge, b.judge
+)
+SELECT p.judge, p.other, p.goals, p.both_yes, p.both_no, p.agreement,
+       (p.agreement - p.chance) / nullif(1 - p.chance, 0) AS kappa
+FROM pairs AS p;
+COMMENT ON VIEW judge_agreement IS 'How often two judges of a panel say the same about one goal; unanswered ones left out.';
+COMMENT ON COLUMN judge_agreement.judge IS 'One judge.';
+COMMENT ON COLUMN judge_agreement.other IS 'The other.';
+COMMENT ON COLUMN judge_agreement.goals IS 'Goals that both answered about.';
+COMMENT ON COLUMN judge_agreement.both_yes IS 'Goals that both called valid.';
+COMMENT ON COLUMN judge_agreement.both_no IS 'Goals that neither did.';
+COMMENT ON COLUMN judge_agreement.agreement IS 'Share of goals about which they agree, raw.';
+COMMENT ON COLUMN judge_agreement.kappa IS 'Cohen''s kappa: agreement beyond chance; null where both always say the same word.';
+
+CREATE VIEW replay AS
+SELECT x.sample_id, x.trajectory_id, x.kind, x.state, x.weight, x.uses, x.created_at, x.drawn_at, t.agent,
+       t.policy_version, t.thread_id, t.goal AS original_goal, p.goal, a.failure_type, a.severity
+FROM store.sample_state AS x
+JOIN store.samples AS p ON p.sample_id = x.sample_id
+JOIN store.state AS s ON s.trajectory_id = x.trajectory_id
+JOIN store.trajectories AS t ON t.trajectory_id = s.trajectory_id AND t.revision = s.revision
+LEFT JOIN store.analyses AS a ON a.relabeling_id = p.relabeling_id AND a.trajectory_id = p.trajectory_id
+WHERE x.state IN ('pending', 'emitted') AND s.merged_into IS NULL;
+COMMENT ON VIEW replay IS 'The samples that `live.buffer.sample()` draws from; its `where` is a condition over this view.';
+COMMENT ON COLUMN replay.sample_id IS 'The sample.';
+COMMENT ON COLUMN replay.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN replay.kind IS 'hindsight or success.';
+COMMENT ON COLUMN replay.state IS 'pending or emitted.';
+COMMENT ON COLUMN replay.weight IS 'Severity weight w.';
+COMMENT ON COLUMN replay.uses IS 'How often it was drawn.';
+COMMENT ON COLUMN replay.created_at IS 'When it was made.';
+COMMENT ON COLUMN replay.drawn_at IS 'When it was last drawn; null: never.';
+COMMENT ON COLUMN replay.agent IS 'Name of the agent.';
+COMMENT ON COLUMN replay.policy_version IS 'Model and prompts that acted.';
+COMMENT ON COLUMN replay.thread_id IS 'LangGraph thread.';
+COMMENT ON COLUMN replay.original_goal IS 'What was asked.';
+COMMENT ON COLUMN replay.goal IS 'The goal that is trained.';
+COMMENT ON COLUMN replay.failure_type IS 'One of the six types; null for a success.';
+COMMENT ON COLUMN replay.severity IS 'v in [0, 1], 1 = worst; null for a success.';
+
+CREATE VIEW draws AS
+SELECT d.draw_id, d.at, d.strategy, d.seed, d.asked, d.n, d.pool, d.alpha, d.beta, d.half_life_seconds, d.decay,
+       d.condition, d.max_uses, d.max_staleness_seconds, d.samples_per_insert
+FROM store.draws AS d;
+COMMENT ON VIEW draws IS 'One row per draw from the buffer: what was asked of it.';
+COMMENT ON COLUMN draws.draw_id IS 'Id of the draw.';
+COMMENT ON COLUMN draws.at IS 'When it was drawn.';
+COMMENT ON COLUMN draws.strategy IS 'uniform, prioritized, fifo or recent.';
+COMMENT ON COLUMN draws.seed IS 'Seed of its random numbers.';
+COMMENT ON COLUMN draws.asked IS 'Samples asked for.';
+COMMENT ON COLUMN draws.n IS 'Samples given.';
+COMMENT ON COLUMN draws.pool IS 'Samples that could have been drawn.';
+COMMENT ON COLUMN draws.alpha IS 'Exponent of the priority.';
+COMMENT ON COLUMN draws.beta IS 'Exponent of the importance weight.';
+COMMENT ON COLUMN draws.half_life_seconds IS 'Age at which freshness is one half.';
+COMMENT ON COLUMN draws.decay IS 'What each use takes from the priority.';
+COMMENT ON COLUMN draws.condition IS 'The SQL condition; null: none.';
+COMMENT ON COLUMN draws.max_uses IS 'Samples drawn so often were left out; null: no limit.';
+COMMENT ON COLUMN draws.max_staleness_seconds IS 'Older samples were left out; null: no limit.';
+COMMENT ON COLUMN draws.samples_per_insert IS 'Draws allowed for each sample made; null: no limit.';
+
+CREATE VIEW drawn AS
+SELECT w.draw_id, w.idx, w.sample_id, w.probability, w.weight
+FROM store.drawn AS w;
+COMMENT ON VIEW drawn IS 'One row per sample of each draw, in order.';
+COMMENT ON COLUMN drawn.draw_id IS 'The draw.';
+COMMENT ON COLUMN drawn.idx IS 'Place in the draw, from 0.';
+COMMENT ON COLUMN drawn.sample_id IS 'The sample.';
+COMMENT ON COLUMN drawn.probability IS 'Chance to be drawn first; 1 where the order is fixed (fifo, recent).';
+COMMENT ON COLUMN drawn.weight IS 'Importance weight (pool * probability)^-beta, over the largest of the draw.';

@@ -303,7 +303,9 @@ class LangChainModel:
 
         assert self._spec is not None
         # Reading the certificates takes a third of a second: once is enough.
-        http = openai.DefaultAsyncHttpxClient(timeout=self._timeout, verify=global_ssl_context)
+        # As many connections are kept as may be used: the client's default of 100 opens new ones without end beyond it.
+        limits = type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=1024, max_keepalive_connections=1024)
+        http = openai.DefaultAsyncHttpxClient(timeout=self._timeout, verify=global_ssl_context, limits=limits)
         extra: dict[str, Any] = {}
         if self._spec.max_tokens is not None:
             extra["max_tokens"] = self._spec.max_tokens

@@ -78,18 +78,17 @@ class TrajectoryRecorder(GraphCallbackHandler):
         """Follow a chain; a root begins a run, and a node shows that its parent is a graph."""
         try:
             runs = self._runs
-            if run_id in runs:
-                return
             parent = runs.get(parent_run_id) if parent_run_id is not None else None
             if parent is None:
-                if parent_run_id is None or not self._belated(run_id, parent_run_id):
+                if run_id not in runs and (parent_run_id is None or not self._belated(run_id, parent_run_id)):
                     self.capture.begin(self.options, inputs, run_id, parent_run_id, tags or (), metadata or {}, name)
                 return
             root = parent.root
             scope = parent.scope if parent.graph is None else parent.graph
-            span = Span(root, "chain", scope, parent.node, parent.tool, name=name or "")
-            runs[run_id] = span
-            root.open.add(run_id)
+            span = Span(root, "chain", scope, parent.node, parent.tool, run_id, name=name or "")
+            if runs.setdefault(run_id, span) is not span:
+                return
+            root.open.add(span)
             if root.off or metadata is None:
                 return
             ns = metadata.get("langgraph_checkpoint_ns")
@@ -113,7 +112,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             if span is None:
                 return
             root = span.root
-            root.open.discard(run_id)
+            root.open.discard(span)
             if span.kind == "root":
                 self.capture.end(root, outputs)
             elif root.off:
@@ -137,7 +136,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             if span is None:
                 return
             root = span.root
-            root.open.discard(run_id)
+            root.open.discard(span)
             if span.kind == "root":
                 self.capture.fail(root, error)
                 return
@@ -160,7 +159,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
         span = late.get(parent_run_id)
         if span is None:
             return False
-        late[run_id] = span if span.kind == "" else Span(span.root, "", 0, None, 0)
+        late[run_id] = span if span.kind == "" else Span(span.root, "", 0, None, 0, run_id)
         return True
 
     # -- models ----------------------------------------------------------------------------------------
@@ -309,13 +308,14 @@ class TrajectoryRecorder(GraphCallbackHandler):
         """Open the span of a model, tool or retriever run; None where it is not to be noted."""
         runs = self._runs
         parent = runs.get(parent_run_id) if parent_run_id is not None else None
-        if parent is None or run_id in runs:
+        if parent is None:
             return None
         root = parent.root
         scope = parent.scope if parent.graph is None else parent.graph
-        span = Span(root, kind, scope, parent.node, parent.tool, next(root.numbers))
-        runs[run_id] = span
-        root.open.add(run_id)
+        span = Span(root, kind, scope, parent.node, parent.tool, run_id, next(root.numbers))
+        if runs.setdefault(run_id, span) is not span:
+            return None
+        root.open.add(span)
         return None if root.off else span
 
     def _close(self, run_id: UUID) -> Span | None:
@@ -323,7 +323,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
         span = self._runs.pop(run_id, None)
         if span is None:
             return None
-        span.root.open.discard(run_id)
+        span.root.open.discard(span)
         return None if span.root.off else span
 
     # -- what else graphs tell -------------------------------------------------------------------------

@@ -90,14 +90,14 @@ class Capture:
         """Open a root run and note its start."""
         settings = self.settings
         root = OpenRun(uuid7(), run_id, options.hook, settings.max_run_events, settings.max_run_bytes)
-        span = Span(root, "root", 0, None, 0, name=name or "")
+        span = Span(root, "root", 0, None, 0, run_id, name=name or "")
         thread_id = metadata.get("thread_id")
         if OFF_TAG in tags or not self._sampled(options, thread_id):
             root.off = True
         elif len(self.roots) >= settings.max_open_runs:
             root.off = True
             self.sink.count("dropped_runs")
-        root.open.add(run_id)
+        root.open.add(span)
         self.runs[run_id] = span
         if root.off:
             return
@@ -208,10 +208,9 @@ class Capture:
     def finish(self, root: OpenRun, status: str, outputs: Any, error: BaseException | None = None) -> None:
         """Close a root run: note its end, let go of what it left open, and write what is not yet written."""
         root.ended = True
-        for run_id in tuple(root.open):
-            span = self.runs.pop(run_id, None)
-            if span is not None and span.kind == "tool" and not root.off:
-                self.late[run_id] = span
+        for span in tuple(root.open):
+            if self.runs.pop(span.run_id, None) is span and span.kind == "tool" and not root.off:
+                self.late[span.run_id] = span
         while len(self.late) > _LATE_RUNS:
             self.late.popitem(last=False)
         root.open.clear()
@@ -274,8 +273,9 @@ class Capture:
     def _abandon(self, root: OpenRun) -> list[dict[str, Any]]:
         root.ended = True
         self.roots.pop(root.root_key, None)
-        for run_id in tuple(root.open):
-            self.runs.pop(run_id, None)
+        for span in tuple(root.open):
+            self.runs.pop(span.run_id, None)
+        root.open.clear()
         root.forget()
         if not root.is_graph:
             return []

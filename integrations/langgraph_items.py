@@ -76,12 +76,11 @@ def _redact(made: list[dict[str, Any]], redactor: Redaction) -> None:
                 spots += [(call["function"], "arguments") for call in message.get("tool_calls", ())]
             else:
                 spots += [(item, key) for key in ("args", "text", "tools") if key in item]
-    # Under their names: a name such as `password` tells that its value is a secret.
-    given = [{key: holder[key]} for holder, key in spots]
+    given = [holder[key] for holder, key in spots]
     clean = redactor.value(given)
     if clean is not given:
         for (holder, key), value in zip(spots, clean, strict=True):
-            holder[key] = next(iter(value.values()))
+            holder[key] = value
 
 
 def _msg(fact: tuple[Any, ...], limit: int) -> tuple[dict[str, Any], bool]:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any
+from uuid import UUID
 
 from langchain_core.messages import BaseMessage
 
@@ -42,10 +43,18 @@ class Span:
     the tool run around it within that graph run (0: none).
     """
 
-    __slots__ = ("graph", "kind", "name", "node", "number", "root", "scope", "tool")
+    __slots__ = ("graph", "kind", "name", "node", "number", "root", "run_id", "scope", "tool")
 
     def __init__(
-        self, root: OpenRun, kind: str, scope: int, node: NodeRun | None, tool: int, number: int = 0, name: str = ""
+        self,
+        root: OpenRun,
+        kind: str,
+        scope: int,
+        node: NodeRun | None,
+        tool: int,
+        run_id: UUID,
+        number: int = 0,
+        name: str = "",
     ) -> None:
         """Note a span."""
         self.root = root
@@ -53,6 +62,7 @@ class Span:
         self.scope = scope
         self.node = node
         self.tool = tool
+        self.run_id = run_id
         self.number = number
         self.name = name
         self.graph: int | None = None
@@ -109,7 +119,7 @@ class OpenRun:
         self.started = time.time()
         self.touched = self.started
         self.start: dict[str, Any] | None = None
-        self.open: set[Any] = set()
+        self.open: set[Span] = set()  # by identity: the hash of a UUID is Python code, and dear
         self.asked: dict[str, str] = {}  # tool call id → the arguments that a model wrote last
         self.facts: deque[tuple[Any, ...]] = deque()
         self.numbers = itertools.count(1)

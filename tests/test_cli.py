@@ -63,7 +63,8 @@ def verbs() -> Iterator[list[str]]:
 
 def test_the_verbs_are_these() -> None:
     assert [" ".join(verb) for verb in verbs()] == [
-        "tick", "worker", "status", "sql", "show", "snapshot", "import", "demo", "shards ls", "shards check", "shards retract",
+        "tick", "worker", "status", "sql", "show", "snapshot", "import", "demo",
+        "shards ls", "shards check", "shards retract",
     ]  # fmt: skip
 
 

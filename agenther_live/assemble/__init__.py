@@ -12,9 +12,11 @@ from typing import Any
 
 from agenther_live.assemble.lanes import Lane, text_of
 from agenther_live.assemble.reading import Reading, Tale
+from agenther_live.assemble.subagents import subagent, subagents
+from agenther_live.assemble.tools import tools_version
 from agenther_live.trajectory import Status, Trajectory
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "subagent", "subagents", "tools_version"]
 
 Record = Mapping[str, Any]
 
@@ -50,6 +52,9 @@ def _finish(tale: Tale, trajectory_id: str, revision: int) -> Trajectory:
         messages=messages,
         context_len=root.context_len(),
         nested=nested,
+        nested_tools={
+            lane.path: _named(lane.tools) for lane in tale.lanes.values() if lane.path in nested and lane.tools
+        },
         tools=_tools(tale, root),
         steps=tuple(draft.step(idx) for idx, draft in enumerate(alive)),
         runs=tuple(tale.runs),
@@ -88,9 +93,12 @@ def _answer(tale: Tale, root: Lane) -> str | None:
 
 def _tools(tale: Tale, root: Lane) -> tuple[dict[str, Any], ...] | None:
     lanes = [root] if root.tools or any(draft.entry for draft in root.drafts) else list(tale.lanes.values())
-    found = {repr(tool): tool for lane in lanes for tool in lane.tools}
-    named = {(tool.get("function") or {}).get("name") or key: tool for key, tool in found.items()}
-    return tuple(named.values()) or None
+    return _named([tool for lane in lanes for tool in lane.tools]) or None
+
+
+def _named(tools: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Leave one schema per name, the last; one without a name is known by what it says."""
+    return tuple({(tool.get("function") or {}).get("name") or repr(tool): tool for tool in tools}.values())
 
 
 def _first(starts: Sequence[Record], key: str) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from agenther_live.assemble.aside import calls_aside
 from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, text_of
 from agenther_live.trajectory import Run, Status
 
@@ -93,7 +94,7 @@ class Reading:
         self.said = {item["m"] for item in self.replies.values()}
         tale.said.update(item["id"] for number in self.said if (item := self.messages.get(number)) and item.get("id"))
         self.sent: Counter[int] = Counter()
-        self.aside = _aside(self.items, self.messages)
+        self.aside = calls_aside(self.items, self.messages)
 
     def read(self) -> None:
         """Add the run to the tale, fact by fact."""
@@ -434,54 +435,6 @@ class Reading:
     def _at(self, item: Record) -> datetime | None:
         at = self.start.get("at")
         return None if at is None or "d" not in item else _time(at + item["d"] / 1000)
-
-
-def _aside(items: Sequence[Record], messages: Mapping[int, Record]) -> set[int]:
-    """Find the model calls that were no part of their graph's conversation: a router's, a summariser's.
-
-    Such a call's node ended well, in a graph whose state holds messages, and the reply neither reached the state
-    nor a later prompt, nor did any tool run for it.
-    """
-    outs: dict[int, set[int]] = {}
-    scope_of: dict[int, int] = {}
-    speaking: set[int] = set()
-    asked: dict[int, set[int]] = {}
-    ran: dict[int, set[str]] = {}
-    for item in items:
-        kind = item["t"]
-        if kind == "node":
-            scope_of[item["p"]] = item["s"]
-        elif kind == "node_end" and "error" not in item and not item.get("control"):
-            outs[item["p"]] = set(item.get("out") or ())
-            if item.get("out"):
-                speaking.add(scope_of.get(item["p"], 0))
-        elif kind == "call":
-            asked.setdefault(item["s"], set()).update(item["add"])
-        elif kind == "tool" and item.get("id"):
-            ran.setdefault(item["s"], set()).add(item["id"])
-    replies = {item["c"]: item["m"] for item in items if item["t"] == "reply"}
-    return {item["c"] for item in _calls_aside(items, replies, outs, speaking, asked, ran, messages)}
-
-
-def _calls_aside(
-    items: Sequence[Record], replies: Mapping[int, int], outs: Mapping[int, set[int]], speaking: set[int],
-    asked: Mapping[int, set[int]], ran: Mapping[int, set[str]], messages: Mapping[int, Record],
-) -> Iterator[Record]:  # fmt: skip
-    for item in items:
-        if item["t"] != "call" or item.get("n") or item["s"] not in speaking or item["p"] not in outs:
-            continue
-        number = replies.get(item["c"], 0)
-        if number not in messages or number in outs[item["p"]] or number in asked.get(item["s"], ()):
-            continue
-        wire = messages[number]["msg"]
-        if any(call.get("id") in ran.get(item["s"], ()) for call in wire.get("tool_calls") or ()):
-            continue
-        told = [messages[out] for out in outs[item["p"]] if out in messages]
-        same_id = messages[number].get("id")
-        if not any(
-            out["msg"].get("content") == wire["content"] or (same_id and out.get("id") == same_id) for out in told
-        ):
-            yield item
 
 
 def _same_json(one: str, other: str) -> bool:

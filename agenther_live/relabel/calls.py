@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -49,7 +49,13 @@ _LOOKS_PARSABLE = re.compile(r"\s*[\[{\"]")
 
 def name_words(name: str) -> list[str]:
     """A tool's name as words: 'getQuoteV2', 'get-quote' and 'get_quote' alike."""
-    return [word for word in re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()) if word]
+    return list(_name_words(name))
+
+
+@lru_cache(maxsize=8192)
+def _name_words(name: str) -> tuple[str, ...]:
+    parts = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    return tuple(part for part in parts if part)
 
 
 def kind_of(

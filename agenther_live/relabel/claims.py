@@ -13,7 +13,7 @@ from agenther_live.relabel.calls import View, name_words
 from agenther_live.relabel.lexicon import WRITING
 from agenther_live.relabel.mentions import stem
 
-__all__ = ["Claim", "claims", "false_claims", "gives_up", "sentences"]
+__all__ = ["Claim", "claims", "false_claims", "false_reads", "gives_up", "sentences"]
 
 _IRREGULAR = {
     **dict(
@@ -113,6 +113,30 @@ def false_claims(text: str, view: View, *, before: int | None = None) -> list[Cl
     """The claims for which no call worked that would make them true (of the calls before message `before`)."""
     worked = {call.name for call in view.calls if call.ok and (before is None or call.at < before)}
     return [claim for claim in claims(text, view) if not worked.intersection(claim.tools)]
+
+
+def false_reads(text: str, view: View, *, before: int | None = None) -> list[str]:
+    """The sentences that say that something was looked up, with a reading tool of the agent's own, and nothing was.
+
+    "I checked the stock" is false where `check_stock` is among the tools, and no call worked that is about a stock.
+    """
+    worked = {call.name for call in view.calls if call.ok and (before is None or call.at < before)}
+    known = {stem(part) for name in worked for part in name_words(name)}
+    found = []
+    for sentence in sentences(text):
+        if _NEGATED.search(_LIMIT.sub(" ", sentence)):
+            continue
+        said = {_base(word) for match in _DONE.finditer(sentence) for word in (match["a"], match["d"]) if word}
+        stems = {stem(word) for word in re.findall(r"[a-z]+", sentence.casefold())}
+        for name, kind in view.kinds.items():
+            parts = [part for part in name_words(name) if not part.isdigit()]
+            nouns = {stem(part) for part in parts[1:]}
+            if kind != "read" or name in worked or not nouns or stem(parts[0]) not in said:
+                continue
+            if nouns <= stems and not nouns & known:
+                found.append(sentence)
+                break
+    return found
 
 
 def gives_up(text: str) -> bool:

@@ -49,6 +49,7 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
     if not useful:
         raise Refused("check:evidence", "no call of the span proves anything the goal asks for")
     useful |= _feeding(kept, useful)
+    argued = _argues(seen, kept, end, proposal)
     messages: list[TrainMessage] = []
     for index, message in enumerate(seen.messages[:end]):
         if index == seen.goal_index:
@@ -58,7 +59,7 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
         elif index < trajectory.context_len or message.role != "assistant":
             messages.append(TrainMessage(message=message, train=False))
         else:
-            messages.append(_assistant(seen, index, kept, useful, proposal))
+            messages.append(_assistant(seen, index, kept, useful, proposal, argued=argued))
     if proposal.final_answer is not None:
         final = _final_message(seen, proposal.final_answer, end)
         if final is not None:
@@ -115,20 +116,37 @@ def _feeding(kept: Sequence[Call], useful: set[int]) -> set[int]:
     return feeding
 
 
-def _assistant(seen: View, index: int, kept: Sequence[Call], useful: set[int], proposal: Proposal) -> TrainMessage:
+def _argues(seen: View, kept: Sequence[Call], end: int, proposal: Proposal) -> bool:
+    """Whether any thought of the span cites the old goal: then those beside it serve that goal too, if less loudly."""
+    goal, new = seen.trajectory.goal, proposal.hindsight_goal
+    for step in seen.trajectory.root_steps:
+        index = step.message_index
+        if index is None or not seen.trajectory.context_len <= index < end or seen.messages[index].role != "assistant":
+            continue
+        message = seen.messages[index]
+        shown = shown_words([call for call in kept if call.ok and call.at < index])
+        hidden = " ".join(orjson.dumps(value).decode() for key in _THOUGHT_KEYS if (value := message.wire().get(key)))
+        told = _all_text(message) if message.tool_calls else step.thought
+        if cites(f"{told} {hidden}".strip(), goal, new, shown):
+            return True
+    return False
+
+
+def _assistant(
+    seen: View, index: int, kept: Sequence[Call], useful: set[int], proposal: Proposal, *, argued: bool
+) -> TrainMessage:
     """One assistant message of the span: without the old goal's thoughts, and trained only where it is worth it."""
     message = seen.messages[index]
     calls = [call for call in kept if call.at == index]
     goal, new = seen.trajectory.goal, proposal.hindsight_goal
     shown = shown_words([call for call in kept if call.ok and call.at < index])
     if message.tool_calls:
-        if cites(_all_text(message), goal, new, shown):
-            message = _changed(message, content="")
-        message = _without_thoughts(message, goal, new, shown)
+        if argued:
+            message = _without_thoughts(_changed(message, content=""))
         train = bool(calls) and all(_worth(call, kept, useful) for call in calls)
     elif calls:  # a text agent: thought and action are one text
         thought = next((step.thought for step in seen.trajectory.root_steps if step.message_index == index), "")
-        if thought and thought in message.text and cites(thought, goal, new, shown):
+        if argued and thought and thought in message.text:
             message = _changed(message, content=_without_thought(message.text, thought))
         train = all(_worth(call, kept, useful) for call in calls) and not cites(message.text, goal, new, shown)
     else:
@@ -167,14 +185,12 @@ def _without_thought(text: str, thought: str) -> str:
     return "\n".join([*lines, after.lstrip()]).strip()
 
 
-def _without_thoughts(message: Message, goal: str, new: str, shown: frozenset[str]) -> Message:
+def _without_thoughts(message: Message) -> Message:
     wire = message.wire()
     found = [key for key in _THOUGHT_KEYS if key in wire]
-    if any(cites(orjson.dumps(wire[key]).decode(), goal, new, shown) for key in found):
-        for key in found:
-            del wire[key]
-        message = Message.model_validate(wire)
-    return message
+    for key in found:
+        del wire[key]
+    return Message.model_validate(wire) if found else message
 
 
 def shown_words(calls: Iterable[Call]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from agenther_live.relabel.predicates import Bound, compile_goal, holds
 from agenther_live.relabel.quoting import visible
 from agenther_live.relabel.rows import tables
 from agenther_live.relabel.severity import Level, weight
-from agenther_live.relabel.signals import Signal, counted, signals, useful_end
+from agenther_live.relabel.signals import Signal, closes, counted, signals, useful_end
 from agenther_live.trajectory import Outcome, Trajectory
 
 __all__ = ["ModelDetector", "RulesDetector", "steps_within"]
@@ -66,8 +66,9 @@ def _failure(view: View, found: Sequence[Signal]) -> tuple[FailureType, int | No
         return "constraint_violation", broken[0].step, broken[1]
     answer = view.trajectory.final_answer or ""
     failed = [signal for signal in found if signal.kind in ("tool_error", "unanswered") and signal.level == "major"]
-    ended_in_errors = bool(view.calls) and not view.calls[-1].ok
-    if not answer.strip() or view.trajectory.status in ("error", "abandoned"):
+    closed = any(closes(view, call) for call in view.calls[-1:])
+    ended_in_errors = bool(view.calls) and not view.calls[-1].ok and not closed
+    if (not answer.strip() and not closed) or view.trajectory.status in ("error", "abandoned"):
         looping = [signal for signal in found if signal.kind == "repeated"]
         step = looping[0].step if looping else last_step
         if ended_in_errors and failed:
@@ -79,7 +80,7 @@ def _failure(view: View, found: Sequence[Signal]) -> tuple[FailureType, int | No
         return "incomplete", last_step, "the answer says that the task was not finished"
     if _off_topic(view):
         return "off_topic", view.calls[0].step if view.calls else last_step, "no call shares a word with the goal"
-    unknown = [signal for signal in found if signal.kind == "ungrounded"]
+    unknown = [signal for signal in found if signal.kind in ("false_read", "ungrounded")]
     if unknown and any(call.ok for call in view.calls):
         return "hallucination", last_step, unknown[0].detail
     return "wrong_result", last_step, "the run ended with an answer that was not what was asked"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from agenther_live.labels import Verdict
 from agenther_live.relabel import prompts
 from agenther_live.relabel.ask import ask
-from agenther_live.relabel.checks import doubts, proofs, refute
+from agenther_live.relabel.checks import refute
+from agenther_live.relabel.doubts import doubts, proofs
 from agenther_live.relabel.models import Candidate, Case, ChatModel, Unanswered
 from agenther_live.relabel.quoting import visible
 

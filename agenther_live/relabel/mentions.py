@@ -63,6 +63,7 @@ _UNIT_NUMBER = re.compile(
 
 
 _PART_OF_ID = re.compile(r"[^\W\d][-/]$|\d-$")  # what stands before a number that is a piece of 'PO-7-042'
+_ID_GOES_ON = re.compile(r"-(?:[A-Za-z]+\d|[A-Z])|\.\d+\.?\d*")  # what stands behind one: '42-A7', '1.2.3'
 _SHORT = 400  # longer texts are not kept in caches
 
 
@@ -102,6 +103,8 @@ def stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not (ending == "s" and word.endswith("ss")):
             word = word[: len(word) - len(ending)] + replacement
             break
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiou0123456789":
+        return word[:-1]  # 'overlapped' and 'overlap', 'cancelled' and 'cancel'
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
 
 
@@ -142,7 +145,7 @@ def _find(text: str) -> tuple[Mention, ...]:
             take("quoted", match.start(), match.end(), fold(inside))
     for pattern, group in ((_NUMBER, 0), (_UNIT_NUMBER, 1)):
         for match in pattern.finditer(text):
-            if not _PART_OF_ID.search(text[max(0, match.start() - 2) : match.start()]):
+            if not _inside_id(text, match):
                 take("number", match.start(), match.end(), number(match[group]))
     for match in _TOKEN.finditer(text):
         if _is_id(match.group()):
@@ -171,9 +174,15 @@ def figures(text: str) -> frozenset[str]:
     found.update(_time(match) for match in _TIME.finditer(text))
     for pattern, group in ((_NUMBER, 0), (_UNIT_NUMBER, 1)):
         for match in pattern.finditer(text):
-            if not _PART_OF_ID.search(text[max(0, match.start() - 2) : match.start()]):
+            if not _inside_id(text, match):
                 found.add(number(match[group]))
     return frozenset(each for each in found if each is not None)
+
+
+def _inside_id(text: str, match: re.Match[str]) -> bool:
+    """Whether digits are a piece of an id, and no number by themselves."""
+    before = _PART_OF_ID.search(text[max(0, match.start() - 2) : match.start()])
+    return bool(before or _ID_GOES_ON.match(text, match.end()))
 
 
 def _is_id(token: str) -> bool:

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agenther_live.relabel.calls import Call, View
-from agenther_live.relabel.claims import false_claims
+from agenther_live.relabel.claims import false_claims, false_reads
 from agenther_live.relabel.knowledge import Knowledge
 from agenther_live.relabel.mentions import find_mentions
 from agenther_live.relabel.severity import Level
 
-__all__ = ["Signal", "counted", "signals", "useful_end"]
+__all__ = ["Signal", "closes", "counted", "signals", "useful_end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def _call_signals(view: View) -> Iterable[Signal]:
             yield Signal(
                 "tool_error", level, call.step, call.at, f"{call.name} failed: {text[0][:160] if text else 'no text'}"
             )
-        elif call.why == "unanswered":
+        elif call.why == "unanswered" and not closes(view, call):
             yield Signal(
                 "unanswered", "minor" if recovered else "major", call.step, call.at, f"{call.name} was never answered"
             )
@@ -64,11 +64,19 @@ def _call_signals(view: View) -> Iterable[Signal]:
         seen[call.signature] = call
 
 
+def closes(view: View, call: Call) -> bool:
+    """Whether a call was the deed that ended the task: in the last message of a finished run, without an answer."""
+    last = call.kind != "read" and call.at == len(view.messages) - 1
+    return last and call.why == "unanswered" and view.trajectory.status == "finished"
+
+
 def _answer_signals(view: View) -> Iterable[Signal]:
     trajectory = view.trajectory
     last = len(view.messages) - 1
     answer = trajectory.final_answer
     if not (answer or "").strip():
+        if any(closes(view, call) for call in view.calls[-1:]):
+            return  # some agents end with a deed, and say nothing
         yield Signal("no_final_answer", "minor", None, max(last, 0), "the run ended without a final answer")
         return
     assert answer is not None
@@ -76,6 +84,10 @@ def _answer_signals(view: View) -> Iterable[Signal]:
     for claim in false_claims(answer, view):
         yield Signal(
             "false_claim", "critical", None, at, f"the answer claims what no call did: “{claim.sentence[:160]}”"
+        )
+    for sentence in false_reads(answer, view):
+        yield Signal(
+            "false_read", "major", None, at, f"the answer tells of a look that nobody took: “{sentence[:160]}”"
         )
     if any(call.ok for call in view.calls):
         knowledge = Knowledge(view)

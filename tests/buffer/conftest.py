@@ -3,12 +3,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from agenther_live.buffer.store import Buffer
 from agenther_live.settings import Settings
 from tests.buffer.journal_facts import at
 
 MakeBuffer = Callable[..., Buffer]
+
+
+def private(buffer: Buffer, query: str) -> list[tuple[object, ...]]:
+    """Look into the private tables, which a user's SQL cannot."""
+    with buffer.reading() as tx:
+        return tx.rows(text(query))
 
 
 @pytest.fixture(scope="session")

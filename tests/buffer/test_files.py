@@ -272,3 +272,56 @@ def test_what_was_acknowledged_survives_a_kill(make_buffer: MakeBuffer) -> None:
     kept = buffer.sql("SELECT count(*) FROM trajectories").fetchall()[0][0]
     assert kept >= acknowledged == 5
     assert buffer.cursors()["w"].offset == kept
+
+
+def test_a_snapshot_is_whole_and_opens_with_the_stock_duckdb(buffer: Buffer, tmp_path: Path) -> None:
+    buffer.ingest(batch([run("a"), run("b")], [feedback(trajectory_id="a", success=False)]), now=at(0))
+    buffer.settle(now=at(0))
+    copy = tmp_path / "copy.duckdb"
+    assert buffer.snapshot(copy) == copy.stat().st_size > 0
+    with duckdb.connect(copy) as raw, duckdb.connect(path_of(buffer)) as own:
+        for table in metadata.tables.values():
+            count = f"SELECT count(*) FROM {table.fullname}"
+            assert raw.execute(count).fetchall() == own.execute(count).fetchall(), table
+        view = "SELECT trajectory_id, goal, outcome FROM trajectories ORDER BY ALL"
+        assert len(raw.execute(view).fetchall()) == 2
+        assert raw.execute(view).fetchall() == own.execute(view).fetchall()
+    other = Buffer(copy, settings=buffer.settings)
+    assert other.trajectory("a") == buffer.trajectory("a")
+    other.ingest(batch([run("c")]), now=at(1))  # it is a buffer like any other
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.duckdb"]
+
+
+def test_a_snapshot_overwrites_nothing_and_leaves_nothing_half(buffer: Buffer, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("mine")
+    with pytest.raises(BufferError, match="exists already"):
+        buffer.snapshot(tmp_path / "there")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(BufferError):
+        buffer.snapshot(tmp_path / "file" / "copy.duckdb")
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_snapshot_taken_while_others_write_is_of_one_moment(buffer: Buffer, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            buffer.ingest(batch([run(f"w{number}", thread=f"t{number}")], offset=number + 1), now=at(number))
+            number += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            for index in range(3):
+                buffer.snapshot(tmp_path / f"copy{index}.duckdb")
+        finally:
+            stop.set()
+        writing.result()
+    for index in range(3):
+        with duckdb.connect(tmp_path / f"copy{index}.duckdb") as raw:
+            counts = [
+                raw.execute(f"SELECT count(*) FROM {t}").fetchall() for t in ("trajectories", "runs", "store.state")
+            ]
+        assert counts[0] == counts[1] == counts[2]

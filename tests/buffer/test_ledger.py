@@ -9,6 +9,7 @@ from agenther_live.errors import MoveRefused, ShardError
 from agenther_live.shards.manifest import Manifest
 from agenther_live.shards.publish import Ledger, Published, publish_due
 from agenther_live.shards.writer import ShardFile
+from tests.buffer.conftest import private
 from tests.buffer.journal_facts import at, batch, feedback
 from tests.buffer.labels_made import relabeled, sample
 from tests.buffer.test_work import failed, imported, run
@@ -99,7 +100,7 @@ def test_what_is_set_aside_waits_for_other_formats_only(buffer: Buffer) -> None:
     buffer.set_aside("trl_sft", {one.sample_id: "again"})
     assert (buffer.backlog("trl_sft").count, buffer.backlog("sharegpt").count) == (0, 1)
     assert buffer.backlog("sharegpt").oldest == at(3)
-    assert buffer.sql("SELECT reason FROM store.set_aside").fetchall() == [("too_long",)]
+    assert private(buffer, "SELECT reason FROM store.set_aside") == [("too_long",)]
 
 
 def test_a_shard_that_is_given_up_frees_its_samples_and_keeps_its_number(buffer: Buffer) -> None:

@@ -1,5 +1,6 @@
 """A user's SQL: it reads, it cannot write or leave the file, and its errors help."""
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Iterator
@@ -155,3 +156,69 @@ def test_a_file_that_is_no_buffer_is_named(tmp_path: Path, buffer: Buffer) -> No
     path.write_bytes(b"this is no database" * 1000)
     with pytest.raises(BufferError, match=r"other\.duckdb"):
         Buffer(path, settings=buffer.settings).sql("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM store.state",
+        "FROM store.state",
+        'SELECT * FROM "STORE"."State"',
+        "SELECT (SELECT count(*) FROM buffer.store.state)",
+        "WITH x AS (SELECT * FROM store.state) SELECT * FROM x",
+        "SELECT * FROM goals g JOIN store.goals h USING (goal_id)",
+        "DESCRIBE store.state",
+        "SUMMARIZE store.state",
+        "TABLE store.state",
+        "SELECT 1 UNION SELECT count(*) FROM store.state WHERE revision = ?",
+        "SELECT * FROM query('SELECT * FROM store.state')",
+        "SELECT * FROM query_table('store.state')",
+        "SELECT * FROM query_table(['store.state'])",
+    ],
+)
+def test_private_tables_are_refused_with_a_hint(filled: Buffer, query: str) -> None:
+    with pytest.raises(QueryError, match=r"use the views|name the views"):
+        filled.sql(query)
+
+
+def test_words_about_private_tables_are_no_tables(filled: Buffer) -> None:
+    assert filled.sql("SELECT 'store.state' AS t").fetchall() == [("store.state",)]
+    assert filled.sql("WITH store AS (SELECT 1 AS state) SELECT store.state FROM store").fetchall() == [(1,)]
+    assert len(filled.sql("SELECT * FROM duckdb_columns() WHERE schema_name = 'store'")) > 0
+
+
+def test_a_query_that_takes_too_long_is_stopped_and_the_next_one_runs(filled: Buffer) -> None:
+    endless = "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b WHERE a.range + b.range = 1"
+    with pytest.raises(QueryError, match=r"stopped after 0\.2 s \(setting sql_seconds\)") as caught:
+        filled.sql(endless, seconds=0.2)
+    assert caught.value.__cause__ is None
+    assert filled.sql("SELECT count(*) FROM trajectories").fetchall() == [(2,)]
+
+
+def test_many_short_queries_are_never_hit_by_the_timer_of_another(filled: Buffer) -> None:
+    for _ in range(30):
+        with contextlib.suppress(QueryError):
+            filled.sql("SELECT count(*) FROM trajectories", seconds=0.001)
+        assert filled.sql("SELECT 1").fetchall() == [(1,)]
+
+
+ODD = """
+SELECT 1 AS n, 'a "b", c' AS t, NULL AS nothing, '' AS empty, 1.50::DECIMAL(4, 2) AS d, [1, 2] AS l,
+       {'a': date '2026-01-02'} AS s, timestamp '2026-01-02 03:04:05' AS ts, true AS b, uuid() IS NULL AS u,
+       'x'::BLOB AS bytes, INTERVAL 1 DAY AS i, sum(3) AS total, '{"k": 1}'::JSON AS j
+"""
+
+
+def test_csv_tells_null_from_empty_and_can_be_read_back(filled: Buffer) -> None:
+    lines = filled.sql(ODD).csv().decode().splitlines()
+    assert lines[0].startswith('"n","t","nothing","empty"')
+    assert lines[1].startswith('1,"a ""b"", c",,"",1.50,"[1, 2]","{""a"": ""2026-01-02""}",2026-01-02 03:04:05')
+    assert filled.sql("SELECT trajectory_id FROM trajectories WHERE false").csv() == b'"trajectory_id"\n'
+    every = filled.sql("SELECT * FROM trajectories ORDER BY 1")
+    assert pl.read_csv(every.csv())["trajectory_id"].to_list() == ["r1", "r2"]
+
+
+def test_parquet_can_be_read_back(filled: Buffer, tmp_path: Path) -> None:
+    result = filled.sql(ODD)
+    result.parquet(tmp_path / "x.parquet")
+    assert pl.read_parquet(tmp_path / "x.parquet")["t"].to_list() == ['a "b", c']

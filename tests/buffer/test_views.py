@@ -29,6 +29,13 @@ ALSO = (
     "relabelings",
     "retractions",
     "counters",
+    "funnel_days",
+    "success_rates",
+    "sample_costs",
+    "judge_agreement",
+    "replay",
+    "draws",
+    "drawn",
 )
 
 

@@ -12,12 +12,14 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import text
 
 from agenther_live.buffer.store import Buffer, Claim
 from agenther_live.journal import RunFacts
 from agenther_live.settings import Settings
 from agenther_live.shards.writer import ShardFile
 from agenther_live.trajectory import SAMPLE_MOVES, STAGE_MOVES, STATUS_MOVES
+from tests.buffer.conftest import private
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import errored, rejected, relabeled, sample
 
@@ -98,9 +100,9 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def the_journal_is_read_again(self) -> None:
         known = [one for one in self.runs if one not in self.late]
-        before = self.buffer.sql("SELECT trajectory_id, revision FROM store.state ORDER BY 1").fetchall()
+        before = private(self.buffer, "SELECT trajectory_id, revision FROM store.state ORDER BY 1")
         self.take(known, [])
-        assert self.buffer.sql("SELECT trajectory_id, revision FROM store.state ORDER BY 1").fetchall() == before
+        assert private(self.buffer, "SELECT trajectory_id, revision FROM store.state ORDER BY 1") == before
 
     @rule(thread=st.sampled_from(["t", "u"]), success=st.booleans(), source=st.sampled_from(["person", "evaluator"]))
     def somebody_speaks(self, thread: str, success: bool, source: str) -> None:
@@ -143,7 +145,8 @@ class Walk(RuleBasedStateMachine):
                 self.buffer.publish_shard(ShardFile(seq, "trl_sft", f"{seq}.jsonl", len(waiting), "0", 1))
 
     def rows(self) -> list[dict[str, Any]]:
-        return self.buffer.sql("SELECT * FROM store.state").dicts()
+        with self.buffer.reading() as tx:
+            return [dict(row) for row in tx.connection.execute(text("SELECT * FROM store.state")).mappings()]
 
     @invariant()
     def moves_are_those_of_the_tables(self) -> None:
@@ -201,7 +204,7 @@ class Walk(RuleBasedStateMachine):
         assert self.one(lost) == 0
 
     def one(self, query: str) -> Any:
-        return self.buffer.sql(query).fetchall()[0][0]
+        return private(self.buffer, query)[0][0]
 
 
 TestWalk = Walk.TestCase

@@ -5,7 +5,7 @@ import pytest
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import MoveRefused
 from agenther_live.trajectory import Evidence, Message, Trajectory
-from tests.buffer.conftest import MakeBuffer
+from tests.buffer.conftest import MakeBuffer, private
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import errored, rejected, relabeled, sample
 
@@ -165,7 +165,7 @@ def test_an_errored_one_is_tried_again_later_and_not_for_ever(make_buffer: MakeB
             assert buffer.claim(9, now=at(now - 1)) == []
         [claim] = buffer.claim(9, now=at(now))
         assert buffer.record(claim, errored(claim), now=at(now))
-        [(retry_at,)] = buffer.sql("SELECT retry_at FROM store.state").fetchall()
+        [(retry_at,)] = private(buffer, "SELECT retry_at FROM store.state")
         assert retry_at == (None if next_try is None else at(next_try))
     assert buffer.claim(9, now=at(99_999)) == []
     assert stages(buffer) == {"a": ("failure", "errored")}

@@ -91,7 +91,11 @@ def test_thoughts_that_argue_for_the_old_goal_are_taken_out() -> None:
     assert sample.messages[2].message.text == ""
     assert "reasoning_content" not in sample.messages[2].message.wire()
     assert sample.messages[2].train
-    assert sample.messages[10].message.text == "I go for this one."
+    assert sample.messages[10].message.text == "", "where one thought argues, those beside it go too"
+
+
+def test_thoughts_that_serve_any_goal_stay() -> None:
+    assert sample_of(bought()).messages[10].message.text == "I go for this one."
 
 
 @pytest.mark.parametrize(

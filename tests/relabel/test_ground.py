@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from agenther_live.labels import Analysis
 from agenther_live.relabel.calls import kind_of, parse, view
-from agenther_live.relabel.checks import doubts, refute, same_goal
-from agenther_live.relabel.claims import claims, false_claims
+from agenther_live.relabel.checks import refute, same_goal
+from agenther_live.relabel.claims import claims, false_claims, false_reads
 from agenther_live.relabel.demonstrate import demonstrate
+from agenther_live.relabel.doubts import doubts
 from agenther_live.relabel.extract import RulesExtractor
 from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.mentions import find_mentions, number
+from agenther_live.relabel.mentions import find_mentions, number, stem
 from agenther_live.relabel.models import Case, Policy, Proposal
 from agenther_live.relabel.predicates import Bound, Count, Superlative, compile_goal, holds
 from agenther_live.relabel.rows import Row, select, tables
@@ -327,3 +328,54 @@ def test_a_claim_that_a_call_made_true() -> None:
     assert claims("I ordered the bolts.", view(run))
     assert not false_claims("I ordered the bolts.", view(run))
     assert false_claims("I sent the email.", view(run))
+
+
+# --- arguments, ids, looks that nobody took ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("40 hex bolts", "40 desk lamps", "check:arguments"),
+        ("Lyon", "Acme", "check:leak"),
+        ("40", "124", "check:grounding"),
+    ],
+)
+def test_a_goal_that_names_one_thing_where_the_calls_were_given_another(old: str, new: str, reason: str) -> None:
+    goal = compose(case(bought()))[0].hindsight_goal
+    assert old in goal
+    assert fault(bought(), hindsight_goal=goal.replace(old, new)) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("PO-run-7-042", []),
+        ("42-A7 was sent", []),
+        ("part 12-XB", []),
+        ("version 1.2.3", []),
+        ("a 40-piece set", ["40"]),
+        ("40.50 EUR", ["40.5"]),
+        ("It costs 40.", ["40"]),
+    ],
+)
+def test_digits_inside_an_id_are_no_number(text: str, numbers: list[str]) -> None:
+    assert [mention.norm for mention in find_mentions(text) if mention.kind == "number"] == numbers
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("overlapped", "overlap"), ("shipped", "ship"), ("cancelled", "cancel"), ("selling", "sell"), ("added", "add")],
+)
+def test_stems_of_doubled_endings(one: str, other: str) -> None:
+    assert stem(one) == stem(other)
+
+
+def test_a_look_that_nobody_took_is_a_false_answer() -> None:
+    run = bought()
+    tools = (*(run.tools or ()), {"type": "function", "function": {"name": "check_stock", "parameters": {}}})
+    lied = run.model_copy(update={"tools": tools})
+    answer = "I checked the stock of Bolt & Co. I ordered 40 hex bolts from Bolt & Co for 124.00 EUR."
+    assert false_reads(answer, view(lied)) == ["I checked the stock of Bolt & Co."]
+    assert fault(lied, final_answer=answer) == "check:final_answer"
+    assert false_reads("I could not check the stock. I got a quote from Acme.", view(lied)) == []

@@ -1,0 +1,74 @@
+"""Sub-agents as trajectories of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agenther_live.errors import UsageError
+from agenther_live.trajectory import Message, Step, Trajectory
+
+__all__ = ["subagent", "subagents"]
+
+
+def subagents(trajectory: Trajectory) -> list[Trajectory]:
+    """Give every sub-agent that took a step, at any depth, in the order of the paths in `nested`."""
+    acting = {step.agent_path for step in trajectory.steps}
+    return [subagent(trajectory, path) for path in trajectory.nested if path in acting]
+
+
+def subagent(trajectory: Trajectory, path: str) -> Trajectory:
+    """Give the sub-agent at `path` as a trajectory: its conversation is the root's, its own sub-agents are nested.
+
+    Its goal is what the user's side said last before its first step. It is `finished` where its last word is an
+    answer; else it has the status of the whole. Runs, with their times and tokens, are those of the whole too, and
+    nothing is said about its outcome.
+
+    Raises:
+        UsageError: there is no sub-agent at that path.
+    """
+    if path not in trajectory.nested:
+        known = ", ".join(sorted(trajectory.nested)) or "none"
+        raise UsageError(f"{trajectory.trajectory_id} has no sub-agent {path!r}; it has: {known}")
+    messages = trajectory.nested[path]
+    steps = [
+        step.model_copy(update={"idx": idx, "agent_path": step.agent_path[len(path) + 1 :]})
+        for idx, step in enumerate(step for step in trajectory.steps if _within(step.agent_path, path))
+    ]
+    begin, end = _turn(messages, steps)
+    last = messages[-1] if messages else None
+    answer = last.text or None if last is not None and last.role == "assistant" and not last.tool_calls else None
+    return trajectory.model_copy(
+        update={
+            "trajectory_id": f"{trajectory.trajectory_id}/{path}",
+            "agent": path.rpartition("/")[2].partition("#")[0],
+            "goal": messages[end - 1].text if end > begin else "",
+            "final_answer": answer,
+            "status": "finished" if answer is not None else trajectory.status,
+            "messages": messages,
+            "context_len": begin,
+            "nested": {p[len(path) + 1 :]: m for p, m in trajectory.nested.items() if _within(p, path) and p != path},
+            "tools": trajectory.nested_tools.get(path),
+            "nested_tools": {
+                p[len(path) + 1 :]: t for p, t in trajectory.nested_tools.items() if _within(p, path) and p != path
+            },
+            "steps": tuple(steps),
+            "error_type": None if answer is not None else trajectory.error_type,
+            "error_message": None if answer is not None else trajectory.error_message,
+        }
+    )
+
+
+def _within(path: str, above: str) -> bool:
+    return path == above or path.startswith(f"{above}/")
+
+
+def _turn(messages: Sequence[Message], steps: Sequence[Step]) -> tuple[int, int]:
+    """Find the user's messages nearest before the first step: from where to where they stand."""
+    first = next((s.message_index for s in steps if not s.agent_path and s.message_index is not None), len(messages))
+    end = first
+    while end and messages[end - 1].role != "user":
+        end -= 1
+    begin = end
+    while begin and messages[begin - 1].role == "user":
+        begin -= 1
+    return (begin, end) if end else (first, first)

@@ -1,0 +1,124 @@
+"""What the judge `rules` wants proven besides: every word, argument and predicate of a goal that no check refutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agenther_live.relabel.calls import name_words
+from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, revealed, synonyms
+from agenther_live.relabel.lexicon import STEERING, WRITING
+from agenther_live.relabel.mentions import content_words, stem
+from agenther_live.relabel.models import Candidate, Case
+from agenther_live.relabel.predicates import compile_goal, phrase_start
+
+__all__ = ["doubts", "proofs"]
+
+_DEEDS = frozenset(stem(word) for word in WRITING)
+
+
+def doubts(case: Case, candidate: Candidate) -> Fault | None:
+    """What is not proven about a candidate that no check refutes."""
+    ground = ground_of(case, candidate)
+    for check in (_every_word, _every_argument, _every_predicate, _one_turn, _bare_prompt, _no_detours, _ending):
+        fault = next(check(ground), None)
+        if fault is not None:
+            return fault
+    return None
+
+
+def proofs(case: Case, candidate: Candidate) -> int:
+    """How many requirements of the goal were compiled and proven."""
+    ground = ground_of(case, candidate)
+    return sum(1 for each in compile_goal(candidate.goal) if evaluate(ground, each) is True)
+
+
+def _every_word(ground: Ground) -> Iterator[Fault]:
+    """T: no word of the goal is there that neither the run's calls and results nor the tools know."""
+    named = {stem(part) for call in ground.calls if call.ok for part in name_words(call.name)}
+    deeds = _DEEDS - named - synonyms(named)
+    known = set(SAID)
+    for call in ground.calls:
+        known.update(stem(part) for part in name_words(call.name))
+        for key, value in call.args.items():
+            known.update(stem(part) for part in name_words(key))
+            known.update(content_words(str(value)))
+        if call.ok:
+            known.update(content_words(call.observation or ""))
+    proven = [each for each in compile_goal(ground.candidate.goal) if evaluate(ground, each) is True]
+    goal = ground.candidate.goal
+    for each in sorted(proven, key=lambda found: -found.start):
+        goal = f"{goal[: phrase_start(goal, each)]} {goal[each.end :]}"
+    for word in content_words(goal):
+        if word in deeds:
+            yield Fault("rules:deeds", f"the goal says “{word}”, and no call did that")
+        if word not in known and word not in {stem(other) for other in known}:
+            yield Fault("rules:words", f"nothing in the run knows the word “{word}” of the goal")
+
+
+def _every_argument(ground: Ground) -> Iterator[Fault]:
+    """T and W: what the agent put into its useful calls out of its own head must stand in the goal."""
+    goal_stems = set(content_words(ground.candidate.goal))
+    trained = {index for index, each in enumerate(ground.candidate.messages) if each.train}
+    told = " ".join(
+        m.text
+        for m in ground.case.view.messages[: ground.case.view.goal_index or 0]
+        if m.role in ("system", "developer")
+    )
+    system = set(content_words(told[:50_000]))
+    for call in ground.calls:
+        if not call.ok or call.at not in trained:
+            continue
+        for key, value in call.args.items():
+            if (
+                key.casefold() in STEERING
+                or isinstance(value, bool)
+                or not isinstance(value, str | int | float)
+                or value == ""
+            ):
+                continue
+            if revealed(ground.knowledge, str(value), call):
+                continue
+            missing = {word for word in content_words(str(value)) if word not in goal_stems and word not in system}
+            if missing:
+                yield Fault(
+                    "rules:arguments", f"{call.name} was given {key}={str(value)[:60]!r}, which the goal does not say"
+                )
+
+
+def _every_predicate(ground: Ground) -> Iterator[Fault]:
+    goal = ground.candidate.goal
+    for each in compile_goal(goal):
+        if evaluate(ground, each) is None:
+            yield Fault("rules:predicate", f"nothing proves “{goal[each.start : each.end]}”")
+
+
+def _one_turn(ground: Ground) -> Iterator[Fault]:
+    """S: rules cannot read what a later user message does to the goal, so there must be none."""
+    if ground.case.view.turn_end < ground.end:
+        yield Fault("rules:turns", "the span holds a second message of the user")
+
+
+def _bare_prompt(ground: Ground) -> Iterator[Fault]:
+    """S: text of the user's behind the goal (reflections, say) was written for the failed one; rules cannot read it."""
+    at = ground.case.view.goal_index
+    if at is not None:
+        behind = ground.candidate.messages[at].message.text.partition(ground.candidate.goal)[2]
+        if len(content_words(behind)) >= 8:
+            yield Fault("rules:prompt", "the user's message goes on behind the goal")
+
+
+def _no_detours(ground: Ground) -> Iterator[Fault]:
+    trained = {index for index, each in enumerate(ground.candidate.messages) if each.train}
+    acting = {call.at for call in ground.calls}
+    if acting and len(acting & trained) * 2 < len(acting):
+        yield Fault("rules:detours", "less than half of the turns serve the goal")
+
+
+def _ending(ground: Ground) -> Iterator[Fault]:
+    last = max((call for call in ground.calls if call.ok), key=lambda call: call.at, default=None)
+    served = set(ground.candidate.proposal.evidence)
+    if last is None or not (last.at in served or last.observed_at in served):
+        yield Fault("rules:ending", "the span goes on after the goal was reached")
+    final = ground.candidate.messages[-1]
+    if len(ground.candidate.messages) == ground.end or not final.train:
+        yield Fault("rules:ending", "the sample has no final answer")

@@ -1,0 +1,146 @@
+"""What the checks of one candidate hold its goal against: calls, who knew what, and what the run chose.
+
+Predicates of the goal are evaluated here: True and False are proofs, None means that the rows cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from agenther_live.relabel.calls import Call, name_words
+from agenther_live.relabel.knowledge import Knowledge
+from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS, STEERING, SYNONYMS
+from agenther_live.relabel.mentions import fold, stem
+from agenther_live.relabel.models import Candidate, Case
+from agenther_live.relabel.predicates import Bound, Count, Superlative, compile_goal, holds, is_best
+from agenther_live.relabel.rows import Row, Selection, select, tables
+
+__all__ = ["SAID", "Fault", "Ground", "evaluate", "ground_of", "proven_places", "revealed", "synonyms"]
+
+SAID = frozenset(stem(word) for word in OPENERS | GOAL_WORDS)  # words of requests that say nothing of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a candidate is refused: the counted word, and the sentence."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the checks of one candidate share."""
+
+    case: Case
+    candidate: Candidate
+    end: int
+    calls: tuple[Call, ...]
+    knowledge: Knowledge
+    proven: frozenset[int]
+    selections: tuple[Selection, ...]
+
+
+def ground_of(case: Case, candidate: Candidate) -> Ground:
+    """Look everything up once for a candidate; the last one is kept in the view."""
+    known = case.view.cache.get("ground")
+    if known is not None and known[0] is candidate:
+        ground: Ground = known[1]
+        return ground
+    end = candidate.end
+    calls = tuple(call for call in case.view.calls if call.at < end)
+    knowledge = Knowledge(case.view, end=end)
+    selections = tuple(_chosen(calls, knowledge, candidate))
+    bare = Ground(case, candidate, end, calls, knowledge, frozenset(), selections)
+    proven = {
+        each.at
+        for each in compile_goal(candidate.goal)
+        if isinstance(each, Bound | Count) and evaluate(bare, each) is True
+    }
+    # A mention may begin at its currency sign, one place before the digits.
+    ground = Ground(case, candidate, end, calls, knowledge, frozenset(proven | {at - 1 for at in proven}), selections)
+    case.view.cache["ground"] = (candidate, ground)
+    return ground
+
+
+def proven_places(case: Case, candidate: Candidate) -> frozenset[int]:
+    """Where in the goal the numbers stand that a compiled limit or count proves."""
+    return ground_of(case, candidate).proven
+
+
+def _chosen(calls: Sequence[Call], knowledge: Knowledge, candidate: Candidate) -> Iterator[Selection]:
+    """What the run chose: by its writes; without a write, what its final answer names first among things compared."""
+    writes = [call for call in calls if call.ok and call.kind != "read"]
+    for call in writes:
+        for param, value in call.args.items():
+            if isinstance(value, str) and param.casefold() not in STEERING and revealed(knowledge, value, call):
+                found = select(call, param, [c for c in calls if c.number < call.number])
+                if found is not None:
+                    yield found
+    if writes:
+        return
+    answer = f" {fold(candidate.proposal.final_answer or '')} "
+    named: list[tuple[int, Call, str]] = []
+    for call in calls:
+        for param, value in call.args.items():
+            place = answer.find(f" {fold(value)} ") if isinstance(value, str) and fold(value) else -1
+            if call.ok and place >= 0 and revealed(knowledge, str(value), call):
+                named.append((place, call, param))
+    for _, call, param in sorted(named, key=lambda each: each[0])[:1]:
+        found = select(call, param, calls)
+        if found is not None:
+            yield found
+
+
+def revealed(knowledge: Knowledge, value: str, call: Call) -> bool:
+    """Whether a result was the first to show a value, before this call was given it."""
+    first = knowledge.first(value)
+    return first is not None and first[1] == "seen" and first[0] < call.at
+
+
+def evaluate(ground: Ground, each: Bound | Superlative | Count) -> bool | None:
+    """Whether a requirement holds for what the run chose."""
+    if isinstance(each, Count):
+        return counted(ground, each)
+    rows = chosen_rows(ground)
+    if isinstance(each, Bound):
+        answers = [answer for row in rows if (answer := holds(each, row)) is not None]
+        return None if not answers else all(answers)
+    limits = [other for other in compile_goal(ground.candidate.goal) if isinstance(other, Bound)]
+    answers = [answer for selection in ground.selections if (answer := is_best(each, selection, limits)) is not None]
+    return None if not answers else all(answers)
+
+
+def chosen_rows(ground: Ground) -> list[Row]:
+    """The rows that limits speak of: results of writes and what they chose; without a write, what the answer chose."""
+    rows = [selection.chosen for selection in ground.selections]
+    for call in ground.calls:
+        if call.ok and call.kind == "write":
+            own = [row for table in tables([call]) for row in table.rows]
+            rows += own if len(own) == 1 else []
+    return rows
+
+
+def counted(ground: Ground, each: Count) -> bool | None:
+    wanted = stem(each.noun)
+    values: set[str] = set()
+    known = False
+    for call in ground.calls:
+        if not call.ok:
+            continue
+        for key, value in call.args.items():
+            if wanted in {stem(word) for word in name_words(key)}:
+                known = True
+                values.add(fold(str(value)))
+    return len(values) >= each.value if known else None
+
+
+def synonyms(stems: set[str]) -> set[str]:
+    """The stems of all words that mean the same as one of these."""
+    found: set[str] = set()
+    for words in SYNONYMS:
+        group = {stem(word) for word in words}
+        if group & stems:
+            found |= group
+    return found

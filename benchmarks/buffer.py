@@ -1,0 +1,203 @@
+"""The replay buffer as it grows: steps per CPU-second into it, the cost of a tick, and of what people and trainers ask.
+
+Trajectories have ten tool calls of about 250 characters. The first 1,000 come through the journal, and are settled and
+relabeled; they are then copied, under other ids, to the size asked for. Ratios are taken within one run.
+
+    python benchmarks/buffer.py [--sizes 10000 100000] [--full] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from agenther_live.buffer.schema import metadata  # noqa: E402
+from agenther_live.buffer.store import Buffer  # noqa: E402
+from agenther_live.journal import Reader, Writer  # noqa: E402
+from agenther_live.settings import load_settings  # noqa: E402
+from benchmarks.common import machine, save, show  # noqa: E402
+from tests.buffer.journal_facts import at, batch, feedback, run  # noqa: E402
+from tests.buffer.labels_made import relabeled  # noqa: E402
+
+BASE = 1_000
+STEPS = 10
+TEXT = "The part was found in the catalogue of the second supplier, with a lead time of nine days. " * 3
+COPIED = [
+    "state", "trajectories", "runs", "run_heads", "run_facts", "messages", "steps", "relabelings", "analyses", "goals",
+    "verdicts", "samples", "sample_state",
+]  # fmt: skip
+IDS = ["trajectory_id", "root_key", "parent_key", "relabeling_id", "goal_id", "sample_id", "thread_id", "content_hash"]
+
+
+def facts(index: int, *, start: float) -> Any:
+    goal = f"Find part {index} below {index % 90} EUR"
+    return run(f"{index:08d}", start=start, thread=f"t{index}", goal=goal, steps=STEPS, text=TEXT)
+
+
+def ingest_speed(folder: Path, buffer: Buffer) -> dict[str, Any]:
+    """Write runs into a journal, then read and ingest them in one large batch."""
+    writer = Writer(folder / "journal", flush_seconds=60, segment_bytes=16 << 20, max_queue_bytes=8 << 20)
+    for index in range(BASE):
+        records = facts(index, start=float(index)).records
+        writer.append(records)
+        writer.append([feedback(trajectory_id=f"{index:08d}", success=bool(index % 2))])
+    writer.close()
+    size = sum(path.stat().st_size for path in (folder / "journal").rglob("*") if path.is_file())
+    reader = Reader(folder / "journal")
+    before = time.process_time()
+    found = reader.read({}, limit_bytes=1 << 30)
+    read = time.process_time() - before
+    profile = cProfile.Profile() if PROFILE else None
+    before = time.process_time()
+    if profile:
+        profile.enable()
+    report = buffer.ingest(found, now=at(0))
+    if profile:
+        profile.disable()
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+    took = time.process_time() - before
+    assert report.trajectories == BASE, report
+    steps = BASE * STEPS
+    return {
+        "trajectories": BASE,
+        "journal MB": round(size / 1e6, 1),
+        "read, CPU s": round(read, 2),
+        "ingest, CPU s": round(took, 2),
+        "steps per CPU-s": round(steps / (read + took)),
+    }
+
+
+def relabel_all(buffer: Buffer) -> None:
+    buffer.settle(now=at(BASE), immediate=True)
+    while claims := buffer.claim(500, now=at(BASE)):
+        buffer.record_many([(one, relabeled(one)) for one in claims], now=at(BASE))
+
+
+def grow(buffer: Buffer, have: int, want: int) -> None:
+    """Copy the base until there are `want` trajectories."""
+    for copy in range(have // BASE, want // BASE):
+        with buffer.writing() as tx:
+            for name in COPIED:
+                table = metadata.tables[f"store.{name}"]
+                columns = ", ".join(f'"{c.name}"' for c in table.columns)
+                values = ", ".join(
+                    f"\"{c.name}\" || '-{copy:06d}'" if c.name in IDS
+                    else f'"{c.name}" + {copy}' if c.name == "thread_hash" else f'"{c.name}"'
+                    for c in table.columns
+                )  # fmt: skip
+                key = next(c.name for c in table.columns if c.name in IDS)
+                tx.connection.exec_driver_sql(
+                    f"INSERT INTO {table.fullname} ({columns}) SELECT {values} FROM {table.fullname} "
+                    f"WHERE position('-' IN replace(replace(\"{key}\", 'g-', ''), 'run-', '')) = 0"
+                )
+
+
+def timed(action: Callable[[], Any], times: int) -> tuple[float, float]:
+    """The median of wall and CPU milliseconds."""
+    walls, cpus = [], []
+    for _ in range(times):
+        wall, cpu = time.perf_counter(), time.process_time()
+        action()
+        walls.append((time.perf_counter() - wall) * 1e3)
+        cpus.append((time.process_time() - cpu) * 1e3)
+    return statistics.median(walls), statistics.median(cpus)
+
+
+def measure(buffer: Buffer, path: Path, size: int, times: int) -> dict[str, Any]:
+    number = iter(range(10_000_000, 90_000_000))
+    now = at(1e6) + timedelta(seconds=1)
+
+    def prepared() -> Callable[[], None]:
+        new = [facts(next(number), start=1e6) for _ in range(100)]
+        found = batch(new, [feedback(trajectory_id=one.root_key, success=False) for one in new])
+
+        def tick() -> None:
+            with buffer.hold():
+                buffer.ingest(found, now=now)
+                buffer.settle(now=now, immediate=True)
+                buffer.status(now=now)
+
+        return tick
+
+    def ask(query: str) -> Callable[[], Any]:
+        return lambda: buffer.sql(query)
+
+    prepared()()
+    row: dict[str, Any] = {"trajectories": size}
+    ticks = [timed(prepared(), 1) for _ in range(times)]
+    row["tick of 100, ms"] = round(statistics.median(wall for wall, _ in ticks))
+    row["tick of 100, CPU ms"] = round(statistics.median(cpu for _, cpu in ticks))
+    for name, action in {
+        "by id": lambda: buffer.trajectory(f"{BASE // 2:08d}"),
+        "draw 256": lambda: buffer.sample(256, strategy="prioritized"),
+        "success_rates": ask("FROM success_rates"),
+        "funnel": ask("FROM funnel"),
+        "failure types": ask("SELECT failure_type, count(*) FROM failures GROUP BY ALL"),
+    }.items():
+        wall, cpu = timed(action, times)
+        row[f"{name}, ms"] = round(wall)
+        row[f"{name}, CPU ms"] = round(cpu)
+    row["KB per trajectory"] = round(path.stat().st_size / size / 1e3, 2)
+    row["peak RSS MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    return row
+
+
+def main() -> None:
+    global PROFILE
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000], help="multiples of 1,000, ascending")
+    parser.add_argument("--full", action="store_true", help="1,000,000 trajectories too (8 GB, minutes)")
+    parser.add_argument("--times", type=int, default=5, help="repetitions; medians are shown")
+    parser.add_argument("--profile", action="store_true", help="show what ingest spends its time on, and stop")
+    parser.add_argument("--folder", type=Path, help="where the files lie meanwhile; default: the temporary folder")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    PROFILE = arguments.profile
+    sizes = sorted({*arguments.sizes, *([1_000_000] if arguments.full else [])})
+    print(machine())
+    folder = Path(tempfile.mkdtemp(prefix="agenther-bench-", dir=arguments.folder))
+    try:
+        path = folder / "buffer.duckdb"
+        buffer = Buffer(path, settings=load_settings(home=folder, held_out=0.0))
+        buffer.create()
+        with buffer.hold():
+            ingested = ingest_speed(folder, buffer)
+            show("journal to buffer, one large batch", [ingested])
+            if PROFILE:
+                return
+            relabel_all(buffer)
+        have, rows = BASE, []
+        for size in sizes:
+            with buffer.hold():
+                grow(buffer, have, size)
+            have = size
+            rows.append(measure(buffer, path, size, arguments.times))
+        first, last = rows[0], rows[-1]
+        ratios = {name: round(last[name] / max(1, first[name]), 2) for name in first if name.endswith("CPU ms")}
+        for name in first:
+            show_row = {f"{row['trajectories']:,}": row[name] for row in rows}
+            print(f"{name:24}", "  ".join(f"{size} → {value}" for size, value in show_row.items()))
+        show(f"CPU at {last['trajectories']:,} over that at {first['trajectories']:,}", [ratios])
+        save(arguments.json, {"ingest": ingested, "sizes": rows, "ratios": ratios})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+PROFILE = False
+
+if __name__ == "__main__":
+    main()

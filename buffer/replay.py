@@ -1,0 +1,209 @@
+"""Draws for trainers: which samples to learn from next, by a documented chance, counted and logged.
+
+Ids are drawn first, over narrow columns alone, and the payloads fetched by id: in one query it cost 22 times as much.
+
+A draw is without replacement. Each sample of the pool gets a clock −ln(u) / mass, and the first `n` clocks win
+(Efraimidis and Spirakis 2006), where u in (0, 1) is a hash of seed and sample id: the seed repeats a draw on an equal
+pool, whatever order the rows stand in. The mass of a sample is 1 where the strategy is uniform; prioritized, it is
+
+    priority = max(FLOOR, weight · 2^(−age / half_life) − decay · uses)        mass = priority^alpha
+
+(freshness and decay as in Trinity-RFT; alpha and the importance weights as in Schaul et al. 2016). The probability of a
+sample is mass / Σ mass, its chance to be drawn first, and its importance weight (pool · probability)^−beta, divided by
+the largest of the draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import Literal, get_args
+
+from sqlalchemy import select
+
+from agenther_live.buffer.engine import Transaction
+from agenther_live.buffer.samples import load
+from agenther_live.buffer.schema import drawn, draws, sample_state
+from agenther_live.errors import BufferError, UsageError
+from agenther_live.ids import uuid7
+from agenther_live.labels import Sample
+
+__all__ = ["FLOOR", "Draw", "Plan", "Strategy", "choose", "draw", "redraw"]
+
+Strategy = Literal["uniform", "prioritized", "fifo", "recent"]
+FLOOR = 0.01  # no sample's chance is ever nothing: max_uses and max_staleness shut out, priorities do not
+_SEEDS = 2**63
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of a draw.
+
+    `where` is a checked SQL condition over the view `replay`; times are seconds. `samples_per_insert` lets all draws
+    together give at most so many samples for each sample that was ever made.
+    """
+
+    n: int
+    seed: int
+    strategy: Strategy = "uniform"
+    alpha: float = 0.6
+    beta: float = 1.0
+    half_life: float = 7 * 86_400.0
+    decay: float = 0.1
+    where: str | None = None
+    max_uses: int | None = None
+    max_staleness: float | None = None
+    samples_per_insert: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the figures.
+
+        Raises:
+            UsageError: naming the one that is wrong.
+        """
+        if self.strategy not in get_args(Strategy):
+            raise UsageError(f"strategy = {self.strategy!r}: one of {', '.join(get_args(Strategy))}")
+        if self.n < 0 or not 0 <= self.seed < _SEEDS:
+            raise UsageError(f"n = {self.n}, seed = {self.seed}: neither is negative, and a seed is below 2**63")
+        for name in ("alpha", "beta", "decay", "max_uses", "max_staleness", "samples_per_insert"):
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and value >= 0):
+                raise UsageError(f"{name} = {value!r}: a number, not negative")
+        if not (isfinite(self.half_life) and self.half_life > 0):
+            raise UsageError(f"half_life = {self.half_life!r}: seconds, more than 0")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a draw gave: samples in order, each with its probability and importance weight; `pool` it came from."""
+
+    draw_id: str
+    seed: int
+    strategy: str
+    pool: int
+    samples: tuple[Sample, ...]
+    probabilities: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.samples)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One sample that a draw chose."""
+
+    sample_id: str
+    uses: int
+    probability: float
+    weight: float
+
+
+def draw(tx: Transaction, plan: Plan, *, now: datetime) -> Draw:
+    """Draw, count the uses and log the draw; the caller commits.
+
+    Raises:
+        BufferError: the condition cannot be run.
+    """
+    pool, chosen = choose(tx, plan, now=now)
+    draw_id = uuid7()
+    names = [column.name for column in draws.columns]
+    figures = (plan.alpha, plan.beta, plan.half_life, plan.decay)
+    limits = (plan.where, plan.max_uses, plan.max_staleness, plan.samples_per_insert)
+    tx.insert(draws, names, [(draw_id, now, plan.strategy, plan.seed, plan.n, len(chosen), pool, *figures, *limits)])
+    rows = [(draw_id, index, one.sample_id, one.probability, one.weight) for index, one in enumerate(chosen)]
+    tx.insert(drawn, [column.name for column in drawn.columns], rows)
+    used = [(one.sample_id, one.uses + 1, now) for one in chosen]
+    tx.update(sample_state, ("sample_id",), ("uses", "drawn_at"), used)
+    return _drawn(tx, draw_id, plan.seed, plan.strategy, pool, [(c.sample_id, c.probability, c.weight) for c in chosen])
+
+
+def choose(tx: Transaction, plan: Plan, *, now: datetime) -> tuple[int, list[Chosen]]:
+    """Give the size of the pool and the samples that win; nothing is written."""
+    source = f"FROM store.sample_state WHERE {_eligible(plan, now)}"
+    mass = _mass(plan, now)
+    pool, total = tx.connection.exec_driver_sql(f"SELECT count(*), sum({mass}) {source}").one()
+    n = plan.n if plan.samples_per_insert is None else min(plan.n, _allowed(tx, plan.samples_per_insert))
+    if not pool or not n:
+        return int(pool), []
+    order = {
+        "fifo": "created_at, sample_id",
+        "recent": "created_at DESC, sample_id DESC",
+    }.get(plan.strategy, f"{_clock(plan.seed)} / {mass}, sample_id")
+    query = f"SELECT sample_id, uses, {mass} {source} ORDER BY {order} LIMIT {n}"
+    rows = [tuple(row) for row in tx.connection.exec_driver_sql(query)]
+    if plan.strategy in ("fifo", "recent"):
+        return pool, [Chosen(key, uses, 1.0, 1.0) for key, uses, _ in rows]
+    raw = [(pool * one / total) ** -plan.beta for _, _, one in rows]
+    most = max(raw)
+    return pool, [
+        Chosen(key, uses, one / total, weight / most) for (key, uses, one), weight in zip(rows, raw, strict=True)
+    ]
+
+
+def redraw(tx: Transaction, draw_id: str) -> Draw:
+    """Give a logged draw again, exactly; nothing is counted. Samples that were taken back since are in it.
+
+    Raises:
+        BufferError: there is no such draw, or a sample of it was deleted.
+    """
+    d, w = draws.c, drawn.c
+    found = tx.rows(select(d.seed, d.strategy, d.pool).where(d.draw_id == draw_id))
+    if not found:
+        raise BufferError(f"there is no draw {draw_id}: the view draws lists them")
+    rows = tx.rows(select(w.sample_id, w.probability, w.weight).where(w.draw_id == draw_id).order_by(w.idx))
+    [(seed, strategy, pool)] = found
+    return _drawn(tx, draw_id, seed, strategy, pool, rows)
+
+
+def _drawn(
+    tx: Transaction, draw_id: str, seed: int, strategy: str, pool: int, rows: list[tuple[str, float, float]]
+) -> Draw:
+    known = load(tx, [row[0] for row in rows]) if rows else {}
+    if gone := [row[0] for row in rows if row[0] not in known]:
+        raise BufferError(f"draw {draw_id} cannot be given again: sample {gone[0]} was deleted")
+    return Draw(
+        draw_id,
+        seed,
+        strategy,
+        pool,
+        tuple(known[row[0]] for row in rows),
+        tuple(row[1] for row in rows),
+        tuple(row[2] for row in rows),
+    )
+
+
+def _eligible(plan: Plan, now: datetime) -> str:
+    """Figures are written out, since the user's condition may hold any character that marks a parameter."""
+    conditions = ["state IN ('pending', 'emitted')"]
+    if plan.max_uses is not None:
+        conditions.append(f"uses < {plan.max_uses}")
+    if plan.max_staleness is not None:
+        conditions.append(f"created_at >= {_moment(now - timedelta(seconds=plan.max_staleness))}")
+    if plan.where is not None:
+        conditions.append(f"sample_id IN (SELECT sample_id FROM replay WHERE ({plan.where}\n))")
+    return " AND ".join(conditions)
+
+
+def _mass(plan: Plan, now: datetime) -> str:
+    if plan.strategy != "prioritized":
+        return "CAST(1 AS DOUBLE PRECISION)"
+    age = f"greatest(0, extract(epoch FROM {_moment(now)} - created_at))"
+    priority = f"weight * power(2.0, -{age} / {plan.half_life!r}) - {plan.decay!r} * uses"
+    return f"power(greatest({FLOOR!r}, {priority}), {plan.alpha!r})"
+
+
+def _clock(seed: int) -> str:
+    # 53 bits, so that every u is a double strictly between 0 and 1.
+    return f"-ln(((hash('{seed}:' || sample_id) >> 11) + 0.5) / 9007199254740992.0)"
+
+
+def _moment(at: datetime) -> str:
+    return f"TIMESTAMP '{at.isoformat(sep=' ')}'"
+
+
+def _allowed(tx: Transaction, ratio: float) -> int:
+    made, used = tx.connection.exec_driver_sql("SELECT count(*), coalesce(sum(uses), 0) FROM store.sample_state").one()
+    return max(0, int(ratio * made) - int(used))

@@ -1,0 +1,50 @@
+"""docs/sql.md says what the views are, and its questions are answered on the home of a demo."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agenther_live import Live
+from agenther_live.buffer.docs import page, questions
+from agenther_live.buffer.query import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+ASKED = questions((ROOT / "examples" / "queries.sql").read_text("utf-8"))
+MAY_BE_EMPTY = {11, 13, 15, 17, 19}  # the demo has one judge, no model, no such thread, no person, no loss
+
+
+def test_the_page_is_what_the_schema_says() -> None:
+    assert (ROOT / "docs" / "sql.md").read_text("utf-8") == page(ASKED), (
+        "python -m agenther_live.buffer.docs examples/queries.sql > docs/sql.md"
+    )
+
+
+def test_there_are_twenty_questions() -> None:
+    assert len(ASKED) == 20
+    assert len({question.text for question in ASKED}) == 20
+
+
+@pytest.fixture(scope="module")
+def answers(demo_told: tuple[Path, str]) -> list[Result]:
+    buffer = Live(demo_told[0]).buffer
+    with buffer.hold():
+        return [buffer.sql(question.sql) for question in ASKED]
+
+
+@pytest.mark.parametrize("number", range(1, 21))
+def test_a_question_is_answered(answers: list[Result], number: int) -> None:
+    assert len(answers[number - 1]) > 0 or number in MAY_BE_EMPTY
+
+
+def test_the_first_answer_is_right(answers: list[Result], demo_home: Path) -> None:
+    rows: list[dict[str, Any]] = answers[0].dicts()
+    buffer = Live(demo_home).buffer
+    counted = dict(
+        buffer.sql("SELECT agent, count(*) FROM trajectories WHERE outcome = 'failure' GROUP BY agent").fetchall()
+    )
+    assert {row["agent"]: row["failed"] for row in rows} == counted
+    for row in rows:
+        assert row["at_least"] <= row["failure_rate"] <= row["at_most"]
+        assert sum(int(part.rsplit(" ", 1)[1]) for part in row["fails_on"].split(", ")) == row["failed"]
+        assert row["cost_per_sample_usd"] == 0.0  # rules cost nothing
