@@ -360,7 +360,7 @@ SELECT r.agent, r.policy_version, r.trajectories, r.succeeded, r.failed, r.unkno
        (r.rate + 1.9208 / r.n + 1.96 * sqrt(r.rate * (1 - r.rate) / r.n + 0.9604 / (r.n * r.n)))
            / (1 + 3.8416 / r.n) AS high
 FROM rated AS r;
-COMMENT ON VIEW success_rates IS 'How often each policy version of each agent reaches its goal, with the 95 % interval.';
+COMMENT ON VIEW success_rates IS 'How often each policy version of each agent reaches its goal, with its 95-percent interval.';
 COMMENT ON COLUMN success_rates.agent IS 'Name of the agent.';
 COMMENT ON COLUMN success_rates.policy_version IS 'Model and prompts that acted.';
 COMMENT ON COLUMN success_rates.trajectories IS 'All of them.';
@@ -368,7 +368,7 @@ COMMENT ON COLUMN success_rates.succeeded IS 'Known to have reached the goal.';
 COMMENT ON COLUMN success_rates.failed IS 'Known to have not.';
 COMMENT ON COLUMN success_rates.unknown IS 'Nobody said; left out of the rate.';
 COMMENT ON COLUMN success_rates.success_rate IS 'succeeded / (succeeded + failed); null where nothing is known.';
-COMMENT ON COLUMN success_rates.low IS 'Lower end of the 95 % interval (Wilson''s score interval).';
+COMMENT ON COLUMN success_rates.low IS 'Lower end of the 95-percent interval (Wilson''s score interval).';
 COMMENT ON COLUMN success_rates.high IS 'Upper end.';
 
 CREATE VIEW sample_costs AS

@@ -76,7 +76,7 @@ def chi_square(counts: Counter[str], expected: dict[str, float]) -> float:
 
 
 CRITICAL = {7: 24.32}  # of the chi-square distribution at p = 0.001, by degrees of freedom
-TRIES = 400
+TRIES = 240
 
 
 def chosen(still: Buffer, make: Callable[[int], Plan]) -> list[list[Any]]:

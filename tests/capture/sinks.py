@@ -35,21 +35,25 @@ class Sink:
                     found.update(span.name for span in scope.spans)
         return found
 
-    def runs(self) -> Counter[tuple[str, str]]:
-        """Count LangSmith's posted runs as (name, type), and its patches as ('', 'end')."""
-        found: Counter[tuple[str, str]] = Counter()
+    def runs(self) -> Counter[tuple[str, str, bool]]:
+        """Count LangSmith's runs as (name, type, whether it ended); the client may merge an end into its start."""
+        posted: dict[str, dict[str, Any]] = {}
+        ended: set[str] = set()
         for path, headers, body in self.requests:
             if not path.endswith("/runs/multipart"):
                 continue
             head = f"Content-Type: {headers['content-type']}\r\n\r\n".encode()
             for part in BytesParser().parsebytes(head + _unpacked(body, headers)).get_payload():
-                what = part.get_param("name", header="content-disposition").split(".")
-                if what[0] == "patch" and len(what) == 2:
-                    found["", "end"] += 1
-                elif what[0] == "post" and len(what) == 2:
-                    run = json.loads(part.get_payload(decode=True))
-                    found[run["name"], run["run_type"]] += 1
-        return found
+                what, run_id, *field = part.get_param("name", header="content-disposition").split(".")
+                if field or what not in ("post", "patch"):
+                    continue
+                run = json.loads(part.get_payload(decode=True))
+                if what == "post":
+                    assert run_id not in posted
+                    posted[run_id] = run
+                if run.get("end_time"):
+                    ended.add(run_id)
+        return Counter((run["name"], run["run_type"], run_id in ended) for run_id, run in posted.items())
 
 
 def _unpacked(body: bytes, headers: Any) -> bytes:
