@@ -43,6 +43,8 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
     if seen.goal_index is None:
         raise Refused("no_prompt", "the trajectory has no user message in which a goal could stand")
     end = _whole_turn(seen, proposal.end)
+    if end <= seen.goal_index:
+        raise Refused("no_prompt", "the span ends before the message in which the goal stands")
     kept = [call for call in seen.calls if call.at < end]
     served = set(proposal.evidence)
     useful = {call.number for call in kept if call.ok and (call.at in served or call.observed_at in served)}
