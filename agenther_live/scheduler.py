@@ -366,12 +366,13 @@ async def _relabel_all(parts: Parts, claims: Sequence[Claim], report: TickReport
 async def _relabel_one(
     parts: Parts, claim: Claim, room: asyncio.Semaphore, report: TickReport
 ) -> tuple[Claim, Relabeling] | None:
-    """Relabel one trajectory; None where work pauses.
+    """Relabel one trajectory; None where work pauses or stops.
 
     Whatever a relabeler or judge of the user's own raises stays with this trajectory.
     """
     async with room:
-        if report.paused is not None:
+        await asyncio.sleep(0)  # rules and templates never wait by themselves: let the round look up
+        if report.paused is not None or parts.stop.is_set():
             return None
         try:
             return claim, await relabel(

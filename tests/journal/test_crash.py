@@ -91,7 +91,7 @@ def test_reading_while_many_processes_write(tmp_path: Path) -> None:
     writers = [processes.start(processes.write_runs, tmp_path / "j", str(i), 300) for i in range(3)]
     reader = Reader(tmp_path / "j")
     batch = reader.read({})
-    names: list[str] = []
+    names = roots(batch)
     while True:
         running = any(process.is_alive() for process in writers)
         batch = reader.read(batch.cursors)
