@@ -1,0 +1,62 @@
+"""The command itself: what stands before every verb, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agenther_live import render
+from agenther_live.cli.tools import err
+from agenther_live.errors import AgentHERError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+shards_app = typer.Typer(no_args_is_help=True, help="Look at, check and retract published shards.")
+app.add_typer(shards_app, name="shards")
+
+
+@app.callback()
+def before(
+    ctx: typer.Context, home: Annotated[Path | None, typer.Option("--home", help="As --home of the verb.")] = None
+) -> None:
+    """Turn the failed runs of LangGraph agents into training data."""
+    ctx.obj = home
+    if home is not None:  # `agenther-live --home X verb` is the same as `agenther-live verb --home X`
+        os.environ["AGENTHER_HOME"] = str(home)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gives a message and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character still gets the rest
+    try:
+        app(standalone_mode=True)
+    except AgentHERError as error:
+        _complain(str(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:  # a full disk, a folder without permission
+        _complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    logger = logging.getLogger("agenther_live")
+    if any(isinstance(handler.formatter, render.JsonFormatter) for handler in logger.handlers):
+        logger.error(message)
+    else:
+        err.print(f"[red]error:[/red] {render.plain(message)}", soft_wrap=True, highlight=False)

@@ -1,0 +1,66 @@
+"""Verbs that look into the replay buffer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agenther_live import render
+from agenther_live.cli.app import app
+from agenther_live.cli.options import HomeOption, JsonOption
+from agenther_live.cli.tools import open_live, out, show_result
+from agenther_live.errors import UsageError
+from agenther_live.show import collect, rendered
+
+
+@app.command(epilog="Example: agenther-live sql 'select failure_type, count(*) from failures group by all'")
+def sql(
+    query: Annotated[str, typer.Argument(help="One read-only statement over the public views.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV and nothing else.")] = False,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the rows into this file.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.001, help="Stop it after so long. Default: sql_seconds, 60.")
+    ] = None,
+) -> None:
+    """Ask the replay buffer in SQL; works while agents and worker run."""
+    if as_json + as_csv + (parquet is not None) > 1:
+        raise UsageError("--json, --csv and --parquet: one of them")
+    with open_live(home) as live:
+        result = live.buffer.sql(query, seconds=seconds)
+        if as_csv:
+            sys.stdout.flush()
+            sys.stdout.write(result.csv().decode())
+        elif parquet is not None:
+            result.parquet(parquet)
+            out.print(f"{len(result):,} rows in {render.plain(parquet)}", soft_wrap=True)
+        else:
+            show_result(as_json, result.dicts(), lambda: render.table(result.columns, result.fetchall()))
+
+
+@app.command(epilog="Example: agenther-live show 0199c2a4")
+def show(
+    trajectory: Annotated[str, typer.Argument(help="Its id, the beginning of it, or its thread.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print one trajectory: goal, steps, outcome, analysis, goals in hindsight, samples and their shards."""
+    with open_live(home) as live, live.buffer.hold():
+        found = collect(live.buffer, trajectory)
+    show_result(as_json, found, lambda: rendered(found))
+
+
+@app.command(epilog="Example: agenther-live snapshot /backup/monday.duckdb")
+def snapshot(
+    file: Annotated[Path, typer.Argument(help="A DuckDB file that does not exist yet.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the replay buffer as it stands now into a file of its own; agents and worker may run."""
+    with open_live(home) as live:
+        size = live.buffer.snapshot(file)
+    show_result(as_json, {"file": str(file), "bytes": size}, lambda: f"{size:,} bytes in {render.plain(file)}")

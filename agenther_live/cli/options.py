@@ -1,0 +1,28 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", envvar="AGENTHER_HOME", help="The home directory. Default: ./agenther")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+LogOption = Annotated[str, typer.Option("--log-format", help="text or json, on stderr.")]
+RelabelerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--relabeler",
+        help="'template' or a chat model: openai:gpt-4o-mini[,base_url=URL][,api_key_env=VAR]",
+    ),
+]
+JudgeOption = Annotated[
+    list[str] | None, typer.Option("--judge", help="'rules' or a chat model; repeat it for a panel of several.")
+]
+PiiOption = Annotated[str | None, typer.Option("--pii", help="redact or keep personal data.")]
+AppOption = Annotated[
+    str | None, typer.Option("--app", help="pkg.mod:live, a Live object with evaluators, redactors and models.")
+]

@@ -1,0 +1,53 @@
+"""Verbs over published shards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agenther_live import render
+from agenther_live.cli.app import shards_app
+from agenther_live.cli.options import HomeOption, JsonOption
+from agenther_live.cli.tools import open_live, show_result
+from agenther_live.shards.manifest import Manifest
+from agenther_live.shards.manifest import live as published
+
+
+@shards_app.command("ls", epilog="Example: agenther-live shards ls --json")
+def shards_ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the published shards."""
+    with open_live(home) as live:
+        columns = ["seq", "format", "path", "rows", "sha256"]
+        rows = [[getattr(entry, name) for name in columns] for entry in published(Manifest(live.home.shards).entries())]
+    show_result(as_json, [dict(zip(columns, row, strict=True)) for row in rows], lambda: render.table(columns, rows))
+
+
+@shards_app.command("check", epilog="Example: agenther-live shards check ./agenther/shards")
+def shards_check(
+    folder: Annotated[Path | None, typer.Argument(help="A shard folder. Default: that of the home.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every row of every published shard; exit code 1 if one is bad."""
+    with open_live(home) as live:
+        report = live.check_shards(folder)
+    show_result(as_json, asdict(report), lambda: render.check_report(report))
+    if report.bad:
+        raise typer.Exit(1)
+
+
+@shards_app.command("retract", epilog="Example: agenther-live shards retract --where \"agent = 'old'\" --reason drift")
+def shards_retract(
+    where: Annotated[str, typer.Option("--where", help="SQL condition over samples joined with trajectories.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; published with the retraction.")],
+    home: HomeOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retracted.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take samples back: they are withdrawn, or retracted where a shard holds them."""
+    with open_live(home) as live:
+        samples = live.retract(where=where, reason=reason, dry_run=dry_run)
+        show_result(as_json, {"samples": samples, "dry_run": dry_run}, lambda: render.retraction(samples, dry_run))

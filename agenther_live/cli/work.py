@@ -1,0 +1,82 @@
+"""Verbs that work, and the one that says how the work stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agenther_live import render
+from agenther_live.cli.app import app
+from agenther_live.cli.options import (
+    AppOption,
+    HomeOption,
+    JsonOption,
+    JudgeOption,
+    LogOption,
+    PiiOption,
+    RelabelerOption,
+)
+from agenther_live.cli.tools import bar, log_as, open_live, open_worker, show_result, stopping_on_signals
+from agenther_live.errors import AgentHERError
+
+
+@app.command(epilog="Example: agenther-live tick --until-idle --relabeler template --judge rules")
+def tick(
+    ctx: typer.Context,
+    home: HomeOption = None,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Go on until nothing is left to do.")] = False,
+    relabeler: RelabelerOption = None,
+    judge: JudgeOption = None,
+    pii: PiiOption = None,
+    app_spec: AppOption = None,
+    as_json: JsonOption = False,
+    log_format: LogOption = "text",
+) -> None:
+    """Do one tick of the worker's work, or all that is due."""
+    log_as(log_format)
+    with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live):
+        live.check_evaluators()
+        if until_idle:
+            with bar("working", as_json) as advance:
+                report = live.run_until_idle(progress=lambda report: advance(render.tick_line(report)))
+        else:
+            report = live.tick()
+        show_result(as_json, report.as_dict(), lambda: render.tick_report(report))
+        if live.stopping:
+            raise AgentHERError("stopped by a signal before all was done; nothing is lost, the next tick goes on")
+
+
+@app.command(epilog="Example: agenther-live worker --home ./agenther --app myservice.agents:live")
+def worker(
+    ctx: typer.Context,
+    home: HomeOption = None,
+    relabeler: RelabelerOption = None,
+    judge: JudgeOption = None,
+    pii: PiiOption = None,
+    app_spec: AppOption = None,
+    log_format: LogOption = "text",
+) -> None:
+    """Work in the foreground until SIGINT or SIGTERM; one worker serves a home."""
+    log_as(log_format)
+    with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live):
+        live.check_evaluators()
+        live.work()
+
+
+@app.command(epilog="Example: agenther-live status --check --max-lag-seconds 60")
+def status(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if the worker lags; for probes.")] = False,
+    max_lag_seconds: Annotated[float, typer.Option("--max-lag-seconds", help="What --check allows.")] = 60.0,
+) -> None:
+    """Show the funnel, drops, journal lag, last tick, spend, and why work pauses."""
+    with open_live(home) as live:
+        figures = live.status()
+        show_result(as_json, figures, lambda: render.status(figures, live.buffer.funnel()))
+        lag = figures["journal_lag_seconds"]
+        if check and lag > max_lag_seconds:
+            raise AgentHERError(
+                f"the journal lags {lag:.0f} s behind, more than {max_lag_seconds:.0f} s: is a worker up?"
+            )
