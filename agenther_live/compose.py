@@ -7,13 +7,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from langchain_core.language_models import BaseChatModel
-
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import SettingsError
 from agenther_live.evaluate import Evaluator
 from agenther_live.home import Home
-from agenther_live.integrations.chat_model import chat_model
 from agenther_live.journal import Reader
 from agenther_live.relabel.detect import ModelDetector, RulesDetector
 from agenther_live.relabel.extract import ModelExtractor, RulesExtractor
@@ -55,6 +52,11 @@ def build_parts(
     )
 
     def model(spec: Any, setting: str) -> ChatModel:
+        # Here: where templates and rules work, nobody waits a second for LangChain.
+        from langchain_core.language_models import BaseChatModel
+
+        from agenther_live.integrations.chat_model import chat_model
+
         if not isinstance(spec, str | Mapping | BaseChatModel):
             raise SettingsError(
                 f"{setting} = {spec!r}: neither a name, nor a chat model, nor an object with the method that it needs"

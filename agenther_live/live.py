@@ -16,26 +16,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_core.callbacks import BaseCallbackHandler
-
 from agenther_live.errors import HomeError, SettingsError, UsageError, WorkerRunning
 from agenther_live.evaluate import Evaluator, evaluator, told_apart
 from agenther_live.facts import current_trajectory
 from agenther_live.home import Home
 from agenther_live.ids import uuid7
-from agenther_live.integrations.langgraph import Capture, TrajectoryRecorder, attach, instrument
 from agenther_live.journal import Writer
 from agenther_live.redact import Redactor, load_key
 from agenther_live.settings import Settings, load_settings
 from agenther_live.trajectory import EvidenceSource
 
-# The worker's parts are imported where they are used: a process that only captures pays for none of them.
+# Capture and the worker's parts are imported where they are used: an agent's process does not pay for the worker, nor a
+# worker or `status` for LangGraph.
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
+    from langchain_core.callbacks import BaseCallbackHandler
 
     from agenther_live import scheduler
     from agenther_live.buffer.store import Buffer
     from agenther_live.integrations import transcripts
+    from agenther_live.integrations.langgraph import Capture, TrajectoryRecorder
     from agenther_live.shards.check import CheckReport
 
 __all__ = ["Live", "TrajectoryHandle"]
@@ -127,6 +127,8 @@ class Live:
         """
         if not self._usable:
             return agent
+        from agenther_live.integrations.langgraph import attach
+
         if evaluators and name is None:  # they are for this agent, so it needs a name that no run can change
             found = getattr(agent, "name", None)
             name = found if isinstance(found, str) and found != "LangGraph" else "agent"
@@ -147,11 +149,17 @@ class Live:
     @cached_property
     def callback_handler(self) -> BaseCallbackHandler:
         """A handler for `config={"callbacks": [live.callback_handler]}`, where `attach` does not fit."""
-        return self._handler() if self._usable else BaseCallbackHandler()
+        if self._usable:
+            return self._handler()
+        from langchain_core.callbacks import BaseCallbackHandler
+
+        return BaseCallbackHandler()
 
     def instrument(self) -> None:
         """Capture every graph that this process runs from now on, in raw threads too. Cannot be undone."""
         if self._usable:
+            from agenther_live.integrations.langgraph import instrument
+
             instrument(self._handler(hook=True))
 
     @contextlib.contextmanager
@@ -441,10 +449,14 @@ class Live:
 
     @cached_property
     def _capture(self) -> Capture:
+        from agenther_live.integrations.langgraph import Capture
+
         assert self._writer is not None, "capture is only asked for where the home is usable"
         return Capture(self._writer, self._redactor, self.settings)
 
     def _handler(self, *, policy_version: str | None = None, **options: Any) -> TrajectoryRecorder:
+        from agenther_live.integrations.langgraph import TrajectoryRecorder
+
         return TrajectoryRecorder(
             self._capture, policy_version=policy_version or self.settings.policy_version, **options
         )

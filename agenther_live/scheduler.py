@@ -45,7 +45,7 @@ logger = logging.getLogger("agenther_live")
 
 STOP_POLL_SECONDS = 0.1
 """How often a tick that waits for models looks whether it should stop."""
-STOP_GRACE_SECONDS = 1.0
+STOP_GRACE_SECONDS = 0.8
 """How long a tick that stops waits for replies that are on their way."""
 EXIT_SECONDS = 10.0
 """How long an interpreter that exits waits for the tick that runs to end."""
@@ -151,9 +151,10 @@ def tick(parts: Parts, *, immediate: bool = False, flush: bool = False, patient:
             else:
                 _relabel(parts, report, immediate=immediate)
             with parts.buffer.hold():
-                _learn_from_successes(parts, report)
                 _bank_calls(parts)
-                _emit(parts, report, flush=flush)
+                if not parts.stop.is_set():  # what is left waits for the next tick
+                    _learn_from_successes(parts, report)
+                    _emit(parts, report, flush=flush)
         except Exception as error:
             report.paused = f"the last tick failed: {error}"
             raise
@@ -269,12 +270,14 @@ def _tick_and_log(parts: Parts) -> None:
 
 def _take_in(parts: Parts, report: TickReport, *, immediate: bool) -> None:
     """Take in what agents and people said since: ingest, ask evaluators, decide outcomes."""
-    with parts.buffer.hold():
-        _ingest(parts, report)
-        unseen = [
-            (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
-            for evaluator in parts.evaluators
-        ]
+    _ingest(parts, report)
+    unseen = []
+    if parts.evaluators:
+        with parts.buffer.hold():
+            unseen = [
+                (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
+                for evaluator in parts.evaluators
+            ]
     found = [(evaluator, _evaluate(parts, evaluator, trajectories)) for evaluator, trajectories in unseen]
     with parts.buffer.hold():
         for evaluator, evidence in found:
@@ -287,11 +290,12 @@ def _ingest(parts: Parts, report: TickReport) -> None:
     """Turn what the journal holds into trajectories; a segment goes when its facts are safe in the buffer."""
     more = True
     while more and not parts.stop.is_set():
-        cursors = parts.buffer.cursors()
-        batch = parts.reader.read(cursors)
-        if batch.runs or batch.loose or batch.damage or batch.cursors != cursors:
-            report.ingested += parts.buffer.ingest(batch, now=utcnow()).runs
-            report.damage += batch.damage
+        with parts.buffer.hold():  # per batch: between two, whoever waits for the file gets it
+            cursors = parts.buffer.cursors()
+            batch = parts.reader.read(cursors)
+            if batch.runs or batch.loose or batch.damage or batch.cursors != cursors:
+                report.ingested += parts.buffer.ingest(batch, now=utcnow()).runs
+                report.damage += batch.damage
         parts.reader.collect(batch.cursors)
         more = batch.more
 

@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ CONFIG = {
 _STAGED = "_staged"
 _BATCH = 20_000  # rows; payloads may be wide
 _RETRY_SECONDS = 0.02
+# A process that works without a pause leaves the file closed for three tries of those who wait, once it had it so long.
+_TURN_SECONDS = 1.0
+_REST_SECONDS = 3 * _RETRY_SECONDS
 
 _HOLDER = re.compile(r"\(PID (\d+)\)")
 _OTHER_CONFIGURATION = "different configuration than existing connections"
@@ -74,8 +78,41 @@ _writers_guard = threading.Lock()
 # One opening or closing at a time: one that meets another thread's last closing is refused, and where it was, DuckDB
 # does not find the file open any more, so that whoever holds it is refused its own next connection.
 _doors: dict[str, threading.Lock] = {}
-_open_files: dict[str, int] = {}
+_files: dict[str, _File] = {}
 _engines: weakref.WeakSet[DuckDB] = weakref.WeakSet()
+
+
+@dataclass
+class _File:
+    """A file in this process: how often it is open now, and how long it was since others last had a turn."""
+
+    open: int = 0
+    opened_at: float = 0.0  # time.monotonic(), of the first that is open now
+    closed_at: float = 0.0
+    had: float = 0.0  # seconds
+
+    def enter(self) -> float:
+        """Count one more opening; gives the seconds to wait before it."""
+        self.open += 1
+        if self.open > 1:
+            return 0.0
+        now = time.monotonic()
+        rest = max(0.0, _REST_SECONDS - (now - self.closed_at))
+        if rest == 0.0:
+            self.had = 0.0
+        elif self.had >= _TURN_SECONDS:
+            self.had = 0.0
+            self.opened_at = now + rest
+            return rest
+        self.opened_at = now
+        return 0.0
+
+    def leave(self) -> None:
+        """Count one less."""
+        self.open -= 1
+        if self.open == 0:
+            self.closed_at = time.monotonic()
+            self.had += self.closed_at - self.opened_at
 
 
 class DuckDB:
@@ -156,8 +193,9 @@ class DuckDB:
     def _connected(self) -> Iterator[Connection]:
         key = str(self.path)
         with _writers_guard:  # counted before it is open: a fork in between must find it
-            _open_files[key] = _open_files.get(key, 0) + 1
+            rest = _files.setdefault(key, _File()).enter()
         try:
+            time.sleep(rest)
             connection = self._connect()
             try:
                 yield connection
@@ -166,7 +204,7 @@ class DuckDB:
                     connection.close()
         finally:
             with _writers_guard:
-                _open_files[key] -= 1
+                _files[key].leave()
 
     def _connect(self) -> Connection:
         deadline = time.monotonic() + self._timeout
@@ -379,7 +417,7 @@ def _after_fork() -> None:
     _writers_guard = threading.Lock()
     for engine in list(_engines):
         key = str(engine.path)
-        engine._forked = _open_files.get(key, 0) > 0
+        engine._forked = key in _files and _files[key].open > 0
         engine._writing = _writers[key] = threading.RLock()
         engine._door = _doors[key] = threading.Lock()
 

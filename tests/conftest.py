@@ -17,6 +17,11 @@ for name in list(os.environ):
         del os.environ[name]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than cores: many tests wait for servers, kills and signals."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty buffer, made once: making one takes half a second."""

@@ -283,7 +283,7 @@ def test_start_ticks_by_itself(home: Path) -> None:
     with Live(home, evaluators=[goods.judge], tick_seconds=0.1, shard_seconds=0, **TEMPLATE) as live:
         assert live.start()
         goods.work(live)
-        until(lambda: (now := live.status())["shards"] >= 2 and now["last_tick_at"])
+        until(lambda: (now := live.status())["shards"] >= 2 and now["captured"] == 2 and now["last_tick_at"])
         status = live.status()
     assert (status["captured"], status["failed"]) == (2, 2)
     assert status["paused_reason"] is None

@@ -37,6 +37,8 @@ from tests.whole import (
 )
 from tests.whole import say as tell
 
+KILLS = 3
+
 VIEWS = (
     "trajectories", "runs", "messages", "steps", "feedback", "analyses", "goals", "verdicts", "samples",
     "sample_shards", "shards", "llm_calls", "retractions",
@@ -265,8 +267,8 @@ def test_a_signal_stops_the_worker_during_a_slow_call(home: Path, number: signal
             assert f"has a worker already (pid {worker.pid})" in refused.err
             began = time.monotonic()
             worker.send_signal(number)
-            out, err = worker.communicate(timeout=30)
-            assert time.monotonic() - began < 40, "it waits for a reply on its way, not for one that takes 90 s"
+            out, err = worker.communicate(timeout=60)
+            assert time.monotonic() - began < 15, "it waits for a reply on its way, not for one that takes 90 s"
         assert (worker.returncode, out) == (0, ""), err
         assert "worker stopped" in err
         assert "Traceback" not in err
@@ -318,10 +320,9 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(home: Path) -> None:
     rng = random.Random(2)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["agenther_live.cli", "langchain_openai", "genai_prices", "tests.test_worker"])
-    commits = 0
     with OpenAIServer(lambda request: say(good_reply(request), delay_seconds=0.05)) as server:
         with Live(home, **TEMPLATE) as live, _writing(goods, live):
-            for _ in range(8):
+            for _ in range(KILLS):
                 worker = context.Process(target=_be_worker, args=(str(home), server.base_url))
                 worker.start()
                 until(functools.partial(_has_ticked, home, worker, time.time_ns()))
@@ -330,7 +331,6 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(home: Path) -> None:
                 os.kill(worker.pid, signal.SIGKILL)
                 worker.join()
                 assert worker.exitcode == -signal.SIGKILL, "it was at work when it was killed"
-                commits += 1
         models = TEMPLATE | {"relabeler": model(server), "judges": ["rules"]}
         with Live(home, **models) as live:
             before = live.buffer.sql("select count(*) from relabelings").fetchall()[0][0]
@@ -357,9 +357,8 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(home: Path) -> None:
         # A reply that had arrived before the kill was on disk; only what was in flight is asked again.
         asked = Counter(repr((body["model"], body["messages"], body["temperature"])) for body in server.bodies)
         again = sum(count - 1 for count in asked.values())
-        assert again <= 8 * 2, "two calls in flight at each of eight kills"
+        assert again <= KILLS * 2, "two calls in flight at each kill"
         assert status["llm_calls"] == len(asked)
-    assert commits == 8
 
 
 # --- --app and evaluators -----------------------------------------------------------------------------------------
