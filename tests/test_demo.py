@@ -36,7 +36,7 @@ def test_sixty_runs_at_once_of_two_agents(demo_home: Path) -> None:
         comments = " ".join(str(row[0]) for row in live.buffer.sql("select comment from feedback").fetchall())
         tools = {row[0] for row in live.buffer.sql("select distinct action_name from steps").fetchall()}
     assert agents == {"buyer": 30, "sourcer": 30}
-    assert at_once >= 8
+    assert at_once >= 30, "all sixty are begun at once, half of them in threads"
     assert len(failures) >= 3
     for way_to_fail in ("does not meet the request", "false claim", "no order was placed", "without a final answer"):
         assert way_to_fail in comments

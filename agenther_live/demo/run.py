@@ -28,8 +28,8 @@ from agenther_live.trajectory import Outcome, Trajectory
 __all__ = ["DemoReport", "demo", "free_home"]
 
 POLICY_VERSION = "demo-policy-1"
-THREADS = 8
-ASYNC_RUNS = 16
+THREADS = 32
+ASYNC_RUNS = 32  # together the sixty of a demo at once; of more, so many
 
 
 @dataclass(frozen=True)
