@@ -20,9 +20,10 @@ from typing import Any
 import duckdb
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from agenther_live import Live, cli
-from tests.whole import AGENTHER, answering, process, run_cli, until
+from tests.whole import AGENTHER, answering, plain, process, run_cli, until
 from tests.whole import say as tell
 
 FIGURES = {
@@ -52,7 +53,9 @@ VIEWS = {
 
 
 def verbs() -> Iterator[list[str]]:
-    for group, app in (([], cli.app), (["shards"], cli.shards_app)):
+    groups = [([str(group.name)], group.typer_instance) for group in cli.app.registered_groups]
+    for group, app in [([], cli.app), *groups]:
+        assert app is not None
         for command in app.registered_commands:
             name = command.name or str(getattr(command.callback, "__name__", ""))
             yield [*group, name.strip("_")]
@@ -61,21 +64,21 @@ def verbs() -> Iterator[list[str]]:
 # --- names that others rely on ------------------------------------------------------------------------------------
 
 
-def test_the_verbs_are_these() -> None:
-    assert [" ".join(verb) for verb in verbs()] == [
+def test_these_verbs_are_there() -> None:
+    assert {" ".join(verb) for verb in verbs()} >= {
         "tick", "worker", "status", "sql", "show", "snapshot", "import", "demo",
         "shards ls", "shards check", "shards retract",
-    ]  # fmt: skip
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", list(verbs()), ids=" ".join)
 def test_every_verb_explains_itself_with_an_example(verb: list[str]) -> None:
-    done = run_cli(*verb, "--help")
-    assert done.code == 0
-    assert f"Example: agenther-live {' '.join(verb)}" in done.out
-    assert "--home" in done.out
+    done = CliRunner().invoke(cli.app, [*verb, "--help"])
+    assert done.exit_code == 0
+    assert f"Example: agenther-live {' '.join(verb)}" in plain(done.output)
+    assert "--home" in done.output
     if verb != ["worker"]:
-        assert "--json" in done.out
+        assert "--json" in done.output
 
 
 def test_no_arguments_show_the_verbs() -> None:
