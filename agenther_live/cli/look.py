@@ -13,6 +13,9 @@ from agenther_live.cli.app import app
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import open_live, out, show_result
 from agenther_live.errors import UsageError
+from agenther_live.report import collect as collect_figures
+from agenther_live.report import page
+from agenther_live.scheduler import utcnow
 from agenther_live.show import collect, rendered
 
 
@@ -64,3 +67,21 @@ def snapshot(
     with open_live(home) as live:
         size = live.buffer.snapshot(file)
     show_result(as_json, {"file": str(file), "bytes": size}, lambda: f"{size:,} bytes in {render.plain(file)}")
+
+
+@app.command(epilog="Example: agenther-live report monday.html")
+def report(
+    file: Annotated[Path, typer.Argument(help="The HTML file to write; one that exists is replaced.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one page with plots: what came in, what failed, what was refused, and what it cost. Needs no server."""
+    with open_live(home) as live:
+        status = live.status()
+        with live.buffer.hold():
+            found = collect_figures(live.buffer, status)
+        html = page(found, home=live.home.path.name, now=utcnow())
+    fresh = file.with_name(f".{file.name}.new")
+    fresh.write_text(html, encoding="utf-8")
+    fresh.replace(file)  # whole or not at all
+    show_result(as_json, {"file": str(file), "bytes": file.stat().st_size}, lambda: f"a report in {render.plain(file)}")
