@@ -239,6 +239,11 @@ class LangChainModel:
         """`provider:model`."""
         return self._name
 
+    @property
+    def output(self) -> Output:
+        """How JSON is asked for: what the spec says at first, then what the server was found to take."""
+        return self._output
+
     async def complete(self, request: ModelRequest) -> ModelReply:
         """Ask once.
 
@@ -260,6 +265,10 @@ class LangChainModel:
                 continue
             self._output = output
             return reply
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What so many tokens cost, in US dollars by genai-prices; None where it is not known."""
+        return _price(self.name, self._url, prompt_tokens, completion_tokens)
 
     async def _ask(self, request: ModelRequest, output: Output) -> ModelReply:
         model, is_openai = await self._model()

@@ -58,6 +58,8 @@ class TrajectoryRecorder(GraphCallbackHandler):
         """Share the open runs of `capture`; the options are those of `Live.attach`, `hook` is for `instrument`."""
         self.capture = capture
         self.options = Options(name, policy_version, tuple(tags), sample_rate, subject_key, tenant_key, conversational)
+        # Kept by the number of the run's UUID, whose own hash and equality are Python code, and dear; a caller may name
+        # a run by something else, which then is the key: `getattr(run_id, "int", run_id)`.
         self._runs = capture.runs
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrajectoryRecorder:
@@ -77,16 +79,16 @@ class TrajectoryRecorder(GraphCallbackHandler):
     ) -> None:  # fmt: skip
         """Follow a chain; a root begins a run, and a node shows that its parent is a graph."""
         try:
-            runs = self._runs
-            parent = runs.get(parent_run_id) if parent_run_id is not None else None
+            runs, key = self._runs, getattr(run_id, "int", run_id)
+            parent = None if parent_run_id is None else runs.get(getattr(parent_run_id, "int", parent_run_id))
             if parent is None:
-                if run_id not in runs and (parent_run_id is None or not self._belated(run_id, parent_run_id)):
+                if key not in runs and (parent_run_id is None or not self._belated(run_id, parent_run_id)):
                     self.capture.begin(self.options, inputs, run_id, parent_run_id, tags or (), metadata or {}, name)
                 return
             root = parent.root
             scope = parent.scope if parent.graph is None else parent.graph
-            span = Span(root, "chain", scope, parent.node, parent.tool, run_id, name=name or "")
-            if runs.setdefault(run_id, span) is not span:
+            span = Span(root, "chain", scope, parent.node, parent.tool, key, 0, name or "")
+            if runs.setdefault(key, span) is not span:
                 return
             root.open.add(span)
             if root.off or metadata is None:
@@ -108,22 +110,23 @@ class TrajectoryRecorder(GraphCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """End a chain: a node's output shows messages that no event showed; a root's end is written."""
         try:
-            span = self._runs.pop(run_id, None)
+            span = self._runs.pop(getattr(run_id, "int", run_id), None)
             if span is None:
                 return
             root = span.root
             root.open.discard(span)
-            if span.kind == "root":
+            kind = span.kind
+            if kind == "root":
                 self.capture.end(root, outputs)
             elif root.off:
                 return
-            elif span.kind == "node":
+            elif kind == "node":
                 node = span.node
                 found = messages_in(outputs)
                 if node is not None and (found or node.told):
                     out = root.outputs(node.scope, found)
                     if out or node.told:
-                        root.add("node_end", root.tell(node), out, any(item.type == "remove" for item in found))
+                        root.add("node_end", root.tell(node), out, _removes(found))
             elif span.graph is not None and (out := root.rest(span.graph, messages_in(outputs))):
                 root.add("graph_end", span.graph, out)
         except Exception:
@@ -132,7 +135,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """End a chain that raised; interrupts and hand-overs, known by their type, are control flow."""
         try:
-            span = self._runs.pop(run_id, None)
+            span = self._runs.pop(getattr(run_id, "int", run_id), None)
             if span is None:
                 return
             root = span.root
@@ -155,11 +158,11 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     def _belated(self, run_id: UUID, parent_run_id: UUID) -> bool:
         """Whether a run starts below a tool of a root that has ended already; then it is not followed."""
-        late = self.capture.late
-        span = late.get(parent_run_id)
+        late, key = self.capture.late, getattr(run_id, "int", run_id)
+        span = late.get(getattr(parent_run_id, "int", parent_run_id))
         if span is None:
             return False
-        late[run_id] = span if span.kind == "" else Span(span.root, "", 0, None, 0, run_id)
+        late[key] = span if span.kind == "" else Span(span.root, "", 0, None, 0, key)
         return True
 
     # -- models ----------------------------------------------------------------------------------------
@@ -196,15 +199,15 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = self._close(run_id)
             if span is None:
                 return
-            generation = next((found for batch in response.generations for found in batch), None)
-            if generation is None:
+            batches = response.generations
+            if not batches or not batches[0]:
                 return
-            message = getattr(generation, "message", None)
+            message = getattr(batches[0][0], "message", None)
             if message is None:
-                message = AIMessage(generation.text)
-            root = span.root
+                message = AIMessage(batches[0][0].text)
+            root, told = span.root, message.response_metadata
             number = root.number(message, fresh=True)
-            model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
+            model = told.get("model_name") or told.get("model") if told else None
             root.add("reply", span.number, number, _usage(message, response), model, root.now())
         except Exception:
             self.capture.fault("on_llm_end")
@@ -238,6 +241,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     def _tool(self, span: Span, name: str, call_id: str | None, args: str | None) -> None:
         root = span.root
+        root.weigh(args)
         root.add("tool", span.number, span.scope, root.tell(span.node), span.tool, name, call_id, args, root.now())
         span.name, span.tool = name, span.number
 
@@ -247,13 +251,14 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = self._close(run_id)
             late = span is None
             if span is None:
-                span = self.capture.late.pop(run_id, None)
+                span = self.capture.late.pop(getattr(run_id, "int", run_id), None)
                 if span is None or not span.kind:
                     return
             root = span.root
             message = _tool_message(output)
             number = root.number(message, fresh=True) if message is not None else 0
             text = None if number or isinstance(output, Command) else _as_text(output)
+            root.weigh(text)
             root.add("tool_end", span.number, number, text, root.now())
             if late:
                 self.capture.belated(root)
@@ -266,7 +271,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = self._close(run_id)
             late = span is None
             if span is None:
-                span = self.capture.late.pop(run_id, None)
+                span = self.capture.late.pop(getattr(run_id, "int", run_id), None)
                 if span is None or not span.kind:
                     return
             root = span.root
@@ -296,6 +301,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = self._close(run_id)
             if span is not None:
                 text = "\n\n".join(str(getattr(document, "page_content", document)) for document in documents)
+                span.root.weigh(text)
                 span.root.add("tool_end", span.number, 0, text, span.root.now())
         except Exception:
             self.capture.fault("on_retriever_end")
@@ -306,21 +312,21 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     def _child(self, kind: str, run_id: UUID, parent_run_id: UUID | None) -> Span | None:
         """Open the span of a model, tool or retriever run; None where it is not to be noted."""
-        runs = self._runs
-        parent = runs.get(parent_run_id) if parent_run_id is not None else None
+        runs, key = self._runs, getattr(run_id, "int", run_id)
+        parent = None if parent_run_id is None else runs.get(getattr(parent_run_id, "int", parent_run_id))
         if parent is None:
             return None
         root = parent.root
         scope = parent.scope if parent.graph is None else parent.graph
-        span = Span(root, kind, scope, parent.node, parent.tool, run_id, next(root.numbers))
-        if runs.setdefault(run_id, span) is not span:
+        span = Span(root, kind, scope, parent.node, parent.tool, key, next(root.numbers))
+        if runs.setdefault(key, span) is not span:
             return None
         root.open.add(span)
         return None if root.off else span
 
     def _close(self, run_id: UUID) -> Span | None:
         """Close a span; None where it is not known (closed already by another handler) or not noted."""
-        span = self._runs.pop(run_id, None)
+        span = self._runs.pop(getattr(run_id, "int", run_id), None)
         if span is None:
             return None
         span.root.open.discard(span)
@@ -331,7 +337,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Take `dispatch_custom_event("reward", …)` inside the graph as feedback on its run."""
         try:
-            span = self._runs.get(run_id)
+            span = self._runs.get(getattr(run_id, "int", run_id))
             if name == "reward" and span is not None and not span.root.off:
                 self.capture.reward(span.root, run_id, data)
         except Exception:
@@ -357,7 +363,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     def _root_of(self, event: GraphInterruptEvent | GraphResumeEvent) -> OpenRun | None:
         """Give the run whose root graph an event is about; None for nested graphs."""
-        span = None if event.run_id is None else self._runs.get(event.run_id)
+        span = None if event.run_id is None else self._runs.get(getattr(event.run_id, "int", event.run_id))
         if span is None or span.root.off:
             return None
         outermost = span.kind == "root" or not span.root.graphs or span.graph == 0
@@ -413,7 +419,17 @@ _hooks: dict[Capture, ContextVar[BaseCallbackHandler | None]] = {}
 
 
 def _is_step(tags: Sequence[str]) -> bool:
-    return any(tag.startswith("graph:step:") for tag in tags)
+    for tag in tags:  # noqa: SIM110 a generator would double the cost
+        if tag.startswith("graph:step:"):
+            return True
+    return False
+
+
+def _removes(messages: Sequence[BaseMessage]) -> bool:
+    for message in messages:  # noqa: SIM110
+        if message.type == "remove":
+            return True
+    return False
 
 
 def _handed_over(error: GraphBubbleUp) -> list[BaseMessage]:

@@ -24,7 +24,7 @@ from agenther_live.facts import current_trajectory
 from agenther_live.ids import uuid7
 from agenther_live.integrations.langgraph_items import Redaction, records
 from agenther_live.integrations.langgraph_run import OpenRun, Span
-from agenther_live.integrations.messages import dumps, messages_in, plain, shorten, to_messages
+from agenther_live.integrations.messages import Bounded, dumps, messages_in, to_messages
 from agenther_live.settings import Settings
 
 __all__ = ["CANCELLED", "Capture", "Options", "Sink", "error_of", "interrupt_values"]
@@ -73,9 +73,9 @@ class Capture:
         self.sink = sink
         self.redactor = redactor
         self.settings = settings
-        self.runs: dict[UUID, Span] = {}
+        self.runs: dict[Any, Span] = {}  # by the number of the run's UUID
         self.roots: dict[str, OpenRun] = {}
-        self.late: OrderedDict[UUID, Span] = OrderedDict()
+        self.late: OrderedDict[Any, Span] = OrderedDict()
         self._wake = getattr(sink, "wake", None)
         self._complained = False
         sink.register(self.drain)
@@ -90,7 +90,8 @@ class Capture:
         """Open a root run and note its start."""
         settings = self.settings
         root = OpenRun(uuid7(), run_id, options.hook, settings.max_run_events, settings.max_run_bytes)
-        span = Span(root, "root", 0, None, 0, run_id, name=name or "")
+        key = getattr(run_id, "int", run_id)
+        span = Span(root, "root", 0, None, 0, key, 0, name or "")
         thread_id = metadata.get("thread_id")
         if OFF_TAG in tags or not self._sampled(options, thread_id):
             root.off = True
@@ -98,7 +99,7 @@ class Capture:
             root.off = True
             self.sink.count("dropped_runs")
         root.open.add(span)
-        self.runs[run_id] = span
+        self.runs[key] = span
         if root.off:
             return
         root.is_graph = "ls_integration" in metadata and not span.name.endswith("UpdateState")  # graph.update_state
@@ -127,8 +128,8 @@ class Capture:
             if inputs.resume is not None:
                 resume, answer = True, inputs.resume
             inputs = inputs.update
-        limit = self.settings.max_field_bytes
-        numbers, text = ([], None) if resume else _read_input(root, inputs, limit)
+        within = Bounded(self.settings.max_field_bytes)
+        numbers, text = ([], None) if resume else _read_input(root, inputs, within)
         root.greet(numbers)
         trajectory_id, goal = current_trajectory.get() or (None, None)
         subject, tenant = self._key(options.subject_key, metadata), self._key(options.tenant_key, metadata)
@@ -143,7 +144,7 @@ class Capture:
             "policy_version": options.policy_version or self.settings.policy_version,
             "tags": [*options.tags, *(tag for tag in tags if not tag.startswith(_OWN_TAGS))],
             "metadata": {
-                str(key): plain(value, limit)
+                str(key): within.plain(value)
                 for key, value in metadata.items()
                 if key != "thread_id" and not str(key).startswith(_OWN_METADATA)
             },
@@ -159,8 +160,13 @@ class Capture:
             "conversational": options.conversational,
         }
         if answer is not None:
-            start["answer"] = plain(answer, limit)
+            start["answer"] = within.plain(answer)
+        self._count_cut(within)
         return start
+
+    def _count_cut(self, within: Bounded) -> None:
+        if within.cut:
+            self.sink.count("truncated_fields", within.cut)
 
     def _key(self, key: str | None, metadata: Mapping[str, Any]) -> str | None:
         if key is None:
@@ -182,10 +188,12 @@ class Capture:
         """Note that a run stopped to wait."""
         if not root.interrupted:
             root.interrupted = True
+            within = Bounded(self.settings.max_field_bytes)
             root.facts.append(
                 ("record", {"k": "interrupt", "r": root.root_key, "at": time.time(),
-                            "checkpoint_id": checkpoint_id, "values": plain(values, self.settings.max_field_bytes)})
+                            "checkpoint_id": checkpoint_id, "values": within.plain(values)})
             )  # fmt: skip
+            self._count_cut(within)
 
     def end(self, root: OpenRun, outputs: Any) -> None:
         """End a root run that returned: it finished, or it waits."""
@@ -209,8 +217,8 @@ class Capture:
         """Close a root run: note its end, let go of what it left open, and write what is not yet written."""
         root.ended = True
         for span in tuple(root.open):
-            if self.runs.pop(span.run_id, None) is span and span.kind == "tool" and not root.off:
-                self.late[span.run_id] = span
+            if self.runs.pop(span.key, None) is span and span.kind == "tool" and not root.off:
+                self.late[span.key] = span
         while len(self.late) > _LATE_RUNS:
             self.late.popitem(last=False)
         root.open.clear()
@@ -228,12 +236,13 @@ class Capture:
         end: dict[str, Any] = {
             "k": "end", "r": root.root_key, "at": time.time(), "status": status, "out": root.rest(0, found),
         }  # fmt: skip
-        limit = self.settings.max_field_bytes
-        if status == "finished" and (answer := _answer(outputs, bool(found))) is not None:
-            end["answer"] = answer if len(answer) <= limit else shorten(answer, limit)
+        within = Bounded(self.settings.max_field_bytes)
+        if status == "finished" and (answer := _answer(outputs, bool(found), within)) is not None:
+            end["answer"] = within.text(answer)
         if error is not None:
             end["error_type"], message = error_of(error)
-            end["error_message"] = message if len(message) <= limit else shorten(message, limit)
+            end["error_message"] = within.text(message)
+        self._count_cut(within)
         if root.truncated:
             end["truncated"] = True
             self.sink.count("truncated_runs")
@@ -274,7 +283,7 @@ class Capture:
         root.ended = True
         self.roots.pop(root.root_key, None)
         for span in tuple(root.open):
-            self.runs.pop(span.run_id, None)
+            self.runs.pop(span.key, None)
         root.open.clear()
         root.forget()
         if not root.is_graph:
@@ -346,7 +355,7 @@ def _unanswered(outputs: Any) -> bool:
     return isinstance(last, AIMessage) and bool(last.tool_calls)
 
 
-def _read_input(root: OpenRun, inputs: Any, limit: int) -> tuple[list[int], str | None]:
+def _read_input(root: OpenRun, inputs: Any, within: Bounded) -> tuple[list[int], str | None]:
     """Number the messages that the caller sent, and render the rest of the input as text."""
     if inputs is None:
         return [], None
@@ -363,13 +372,13 @@ def _read_input(root: OpenRun, inputs: Any, limit: int) -> tuple[list[int], str 
     elif (found := getattr(inputs, "messages", None)) is not None:  # a state that is a dataclass or a model
         messages, rest = to_messages(found), None
     numbers = [number for message in messages or () if (number := root.number(message))]
-    return numbers, _text(rest, limit) if rest else None
+    return numbers, _text(rest, within) if rest else None
 
 
 _TEXT_KEYS = ("input", "question", "query", "task", "goal", "prompt", "request")
 
 
-def _text(value: Any, limit: int) -> str | None:
+def _text(value: Any, within: Bounded) -> str | None:
     """Render what is not a message: text as it is, the one text of a mapping, else JSON."""
     if isinstance(value, Mapping):
         texts = {key: item for key, item in value.items() if isinstance(item, str) and item}
@@ -377,12 +386,10 @@ def _text(value: Any, limit: int) -> str | None:
         if named is None and len(value) == 1:
             named = next(iter(texts.values()), None)
         value = value if named is None else named
-    if isinstance(value, str):
-        return value[:limit]
-    return dumps(plain(value, limit))[:limit]
+    return within.text(value if isinstance(value, str) else dumps(within.plain(value)))
 
 
-def _answer(outputs: Any, has_messages: bool) -> str | None:
+def _answer(outputs: Any, has_messages: bool, within: Bounded) -> str | None:
     """Give the final answer that is not a message: a structured response, other state, or a raw value."""
     if outputs is None or isinstance(outputs, BaseMessage):
         return None
@@ -396,10 +403,10 @@ def _answer(outputs: Any, has_messages: bool) -> str | None:
         for key in ("answer", "output", "result", "response", "final_answer"):
             if isinstance(rest.get(key), str):
                 return str(rest[key])
-        return dumps(plain(rest)) if rest else None
+        return dumps(within.plain(rest)) if rest else None
     if has_messages:
         return None
-    return outputs if isinstance(outputs, str) else dumps(plain(outputs))
+    return outputs if isinstance(outputs, str) else dumps(within.plain(outputs))
 
 
 _captures: weakref.WeakSet[Capture] = weakref.WeakSet()

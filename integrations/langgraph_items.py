@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from agenther_live.integrations.messages import finish, openai_tools, shorten
+from agenther_live.integrations.messages import clip, finish, openai_tools
 
 __all__ = ["Redaction", "records"]
 
@@ -165,9 +165,10 @@ def _tool(fact: tuple[Any, ...], limit: int) -> tuple[dict[str, Any], bool]:
         item["up"] = up
     if call_id:
         item["id"] = call_id
-    if args is not None:
-        item["args"] = args if len(args) <= limit else shorten(args, limit)
-    return item, args is not None and len(args) > limit
+    if args is None:
+        return item, False
+    item["args"] = clip(args, limit)
+    return item, item["args"] is not args
 
 
 def _tool_end(fact: tuple[Any, ...], limit: int) -> tuple[dict[str, Any], bool]:
@@ -177,8 +178,8 @@ def _tool_end(fact: tuple[Any, ...], limit: int) -> tuple[dict[str, Any], bool]:
         item["m"] = message
     if text is None:
         return item, False
-    item["text"] = text if len(text) <= limit else shorten(text, limit)
-    return item, len(text) > limit
+    item["text"] = clip(text, limit)
+    return item, item["text"] is not text
 
 
 def _tool_error(fact: tuple[Any, ...], limit: int) -> tuple[dict[str, Any], bool]:
@@ -192,8 +193,8 @@ def _error(item: dict[str, Any], error: tuple[str, str], control: bool, limit: i
         item["control"] = True
         return False
     item["error"], text = error
-    item["text"] = text if len(text) <= limit else shorten(text, limit)
-    return len(text) > limit
+    item["text"] = clip(text, limit)
+    return item["text"] is not text
 
 
 _ITEMS = {

@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any
-from uuid import UUID
 
 from langchain_core.messages import BaseMessage
 
-from agenther_live.integrations.messages import content_key, same_message, snapshot
+from agenther_live.integrations.messages import content_key, same_message, size_of, snapshot
 
 __all__ = ["NodeRun", "OpenRun", "Span"]
 
@@ -39,11 +38,11 @@ class NodeRun:
 class Span:
     """One open callback run below a root; enough to say where its children belong.
 
-    `scope` is the graph run it is in, `graph` the graph run it is itself (None: it is none), `tool` the number of
-    the tool run around it within that graph run (0: none).
+    `key` is its place in the table of open runs, `scope` the graph run it is in, `graph` the graph run it is itself
+    (None: it is none), `tool` the number of the tool run around it within that graph run (0: none).
     """
 
-    __slots__ = ("graph", "kind", "name", "node", "number", "root", "run_id", "scope", "tool")
+    __slots__ = ("graph", "key", "kind", "name", "node", "number", "root", "scope", "tool")
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class Span:
         scope: int,
         node: NodeRun | None,
         tool: int,
-        run_id: UUID,
+        key: Any,
         number: int = 0,
         name: str = "",
     ) -> None:
@@ -62,7 +61,7 @@ class Span:
         self.scope = scope
         self.node = node
         self.tool = tool
-        self.run_id = run_id
+        self.key = key
         self.number = number
         self.name = name
         self.graph: int | None = None
@@ -75,13 +74,13 @@ class OpenRun:
         "_by_id",
         "_by_key",
         "_carried",
-        "_chars",
         "_inputs",
         "_kept",
         "_lock",
-        "_max_chars",
         "_max_events",
+        "_max_size",
         "_seen",
+        "_size",
         "_tools",
         "_unkeyed",
         "asked",
@@ -104,7 +103,7 @@ class OpenRun:
         "truncated",
     )
 
-    def __init__(self, root_key: str, run_id: Any, hook: bool, max_events: int, max_chars: int) -> None:
+    def __init__(self, root_key: str, run_id: Any, hook: bool, max_events: int, max_size: int) -> None:
         """Begin a run; `off` runs are followed, so that their children are known, and not recorded."""
         self.root_key = root_key
         self.run_id = run_id
@@ -119,15 +118,15 @@ class OpenRun:
         self.started = time.time()
         self.touched = self.started
         self.start: dict[str, Any] | None = None
-        self.open: set[Span] = set()  # by identity: the hash of a UUID is Python code, and dear
+        self.open: set[Span] = set()
         self.asked: dict[str, str] = {}  # tool call id → the arguments that a model wrote last
         self.facts: deque[tuple[Any, ...]] = deque()
         self.numbers = itertools.count(1)
         self.events = 0
         self._lock = Lock()
         self._max_events = max_events
-        self._max_chars = max_chars
-        self._chars = 0
+        self._max_size = max_size  # bytes of text
+        self._size = 0
         self._seen: dict[int, int] = {}  # id() of a message → its number
         self._kept: list[BaseMessage] = []  # keeps the ids in `_seen` from being used again
         self._by_id: dict[str, tuple[int, BaseMessage]] = {}
@@ -142,10 +141,15 @@ class OpenRun:
     def add(self, *fact: Any) -> None:
         """Note a fact, within the bounds of the run."""
         self.events += 1
-        if self.events > self._max_events or self._chars > self._max_chars:
+        if self.events > self._max_events or self._size > self._max_size:
             self.truncated = True
             return
         self.facts.append(fact)
+
+    def weigh(self, text: str | None) -> None:
+        """Count a text that stands in no message."""
+        if text is not None:
+            self._size += size_of(text)
 
     def now(self) -> int:
         """Give the time since the run's start in milliseconds."""
@@ -194,10 +198,10 @@ class OpenRun:
             self._by_id[message.id] = entry
         self._unkeyed.append(entry)
         content = wire["content"]
-        self._chars += len(content) if type(content) is str else 200
+        self._size += size_of(content) if type(content) is str else 200
         for call in wire.get("tool_calls", ()):
             arguments = call["function"]["arguments"]
-            self._chars += len(arguments)
+            self._size += size_of(arguments)
             if call["id"]:
                 self.asked[call["id"]] = arguments
         self.add("msg", number, message, wire)
@@ -239,7 +243,7 @@ class OpenRun:
                 numbers = [self.number(message) for message in messages]
                 keep = _common(known, numbers)
         self._inputs[place] = (span.number, objects, numbers)
-        self._carry(span.scope).update(numbers)
+        self._carry(span.scope).update(numbers[keep:])  # the others were carried by the call before
         tools = params.get("tools")
         toolset = self._toolset(tools) if tools else 0
         node = self.tell(span.node)
@@ -264,8 +268,9 @@ class OpenRun:
         """Number the messages that a graph run's state gained, without those already told."""
         carried = self._carry(scope)
         new = []
+        seen = self._seen
         for message in messages:
-            number = self.number(message)
+            number = seen.get(id(message)) or self.number(message)
             if number and number not in carried:
                 carried.add(number)
                 new.append(number)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -16,6 +17,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert
 from langgraph.types import Command, Overwrite
 
 __all__ = [
+    "Bounded",
+    "clip",
     "content_key",
     "dumps",
     "finish",
@@ -23,6 +26,7 @@ __all__ = [
     "openai_tools",
     "plain",
     "same_message",
+    "size_of",
     "snapshot",
     "to_messages",
 ]
@@ -91,13 +95,12 @@ def _role_of_other(message: BaseMessage) -> str | None:
 
 
 def finish(wire: dict[str, Any], limit: int) -> bool:
-    """Bring a snapshot into its final form, in place; True if a field longer than `limit` characters was cut."""
+    """Bring a snapshot into its final form, in place; True if a field of more than `limit` bytes was cut."""
     content = wire["content"]
     cut = False
     if type(content) is str:
-        if len(content) > limit:
-            wire["content"] = shorten(content, limit)
-            cut = True
+        wire["content"] = clip(content, limit)
+        cut = wire["content"] is not content
     else:
         parts, thought, cut = _parts(content, limit)
         if thought and not wire.get("reasoning_content"):
@@ -110,9 +113,9 @@ def finish(wire: dict[str, Any], limit: int) -> bool:
         function = call["function"]
         if type(function["arguments"]) is not str:
             function["arguments"] = dumps(function["arguments"])
-        if len(function["arguments"]) > limit:
-            function["arguments"] = shorten(function["arguments"], limit)
-            cut = True
+        arguments = function["arguments"]
+        function["arguments"] = clip(arguments, limit)
+        cut = cut or function["arguments"] is not arguments
     return cut
 
 
@@ -132,9 +135,8 @@ def _parts(content: Sequence[Any], limit: int) -> tuple[list[dict[str, Any]], st
             continue
         if kind in ("text", "output_text", "input_text"):
             text = str(part.get("text") or "")
-            if len(text) > limit:
-                text, cut = shorten(text, limit), True
-            parts.append({"type": "text", "text": text})
+            parts.append({"type": "text", "text": (kept := clip(text, limit))})
+            cut = cut or kept is not text
         else:
             parts.append(_without_blobs(part, limit))
     return parts, "\n".join(filter(None, thoughts)), cut
@@ -174,9 +176,17 @@ def _without_blobs(value: Any, limit: int, depth: int = 0) -> Any:
     return value
 
 
-def shorten(text: str, limit: int) -> str:
-    """Cut a text, and say in it how long it was."""
-    return f"{text[:limit]}… [cut: {len(text)} characters]"
+def size_of(text: str) -> int:
+    """Give the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def clip(text: str, limit: int) -> str:
+    """Give the text itself, or where it has more than `limit` bytes what fits, saying how long it was."""
+    if len(text) * 4 <= limit or size_of(text) <= limit:
+        return text
+    kept = text[:limit].encode("utf-8", "surrogatepass")[:limit].decode("utf-8", "ignore")
+    return f"{kept}… [cut: {len(text)} characters]"
 
 
 def dumps(value: Any) -> str:
@@ -204,20 +214,51 @@ def _text_of(value: Any) -> Any:
         return f"<{type(value).__name__}>"
 
 
-def plain(value: Any, limit: int = 65_536, depth: int = 0) -> Any:
+class Bounded:
+    """Copies values within bounds, and counts in `cut` what did not fit; what was cut says so in its place.
+
+    Texts are bounded in length (`limit` bytes), containers in depth and in the number of items.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Begin with nothing cut."""
+        self.limit = limit
+        self.cut = 0
+
+    def text(self, text: str) -> str:
+        """Give a text, shortened if it is too long."""
+        kept = clip(text, self.limit)
+        self.cut += kept is not text
+        return kept
+
+    def plain(self, value: Any, depth: int = 0) -> Any:
+        """Copy a value as JSON-like data."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if depth >= _MAX_DEPTH:
+            self.cut += 1
+            return "…"
+        if isinstance(value, Mapping):
+            fields = {str(key): self.plain(item, depth + 1) for key, item in islice(value.items(), _MAX_ITEMS)}
+            return fields | self._rest(len(value))
+        if isinstance(value, list | tuple | set | frozenset):
+            items = [self.plain(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
+            return items + list(self._rest(len(value)).values())
+        return self.plain(_text_of(value), depth + 1)
+
+    def _rest(self, count: int) -> dict[str, str]:
+        """Tell of the items that were left out."""
+        if count <= _MAX_ITEMS:
+            return {}
+        self.cut += 1
+        return {"…": f"… [cut: {count} items]"}
+
+
+def plain(value: Any, limit: int = 65_536) -> Any:
     """Copy a value as JSON-like data, bounded in depth, width and length of texts."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return value if len(value) <= limit else shorten(value, limit)
-    if depth >= _MAX_DEPTH:
-        return "…"
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, limit, depth + 1) for key, item in list(value.items())[:_MAX_ITEMS]}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item, limit, depth + 1) for item in list(value)[:_MAX_ITEMS]]
-    converted = _text_of(value)
-    return plain(converted, limit, depth + 1) if not isinstance(converted, str) else converted[:limit]
+    return Bounded(limit).plain(value)
 
 
 def content_key(message: BaseMessage) -> tuple[Any, ...]:
@@ -302,16 +343,21 @@ def openai_tools(tools: Any) -> list[dict[str, Any]]:
         if not isinstance(tool, Mapping):
             continue
         if isinstance(tool.get("function"), Mapping):
-            found.append({"type": "function", "function": plain(tool["function"])})
+            found.append({"type": "function", "function": _copy(tool["function"])})
         elif "function_declarations" in tool:
             found += [_function(item, "parameters") for item in tool["function_declarations"] if "name" in item]
         elif "name" in tool:
             found.append(_function(tool, "input_schema" if "input_schema" in tool else "parameters"))
         else:  # a tool that the provider runs itself
-            found.append(plain(dict(tool)))
+            found.append(_copy(dict(tool)))
     return found
 
 
 def _function(tool: Mapping[str, Any], schema: str) -> dict[str, Any]:
     function = {"name": tool["name"], "description": tool.get("description"), "parameters": tool.get(schema)}
-    return {"type": "function", "function": {key: plain(value) for key, value in function.items() if value is not None}}
+    return {"type": "function", "function": {key: _copy(value) for key, value in function.items() if value is not None}}
+
+
+def _copy(schema: Any) -> Any:
+    """Copy a schema whole: what bounds it is that a model was sent it."""
+    return orjson.loads(dumps(schema))

@@ -1,4 +1,4 @@
-"""`examples/fastapi_service` under gunicorn with four processes: nothing acknowledged is lost, one process works."""
+"""`examples/fastapi_service` under gunicorn: of several processes one works, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.openai_protocol import Json
 from tests.openai_server import OpenAIServer, Reply, call, say
 
 EXAMPLE = "fastapi_service"
+ADDRESSED = "Have you any office chairs? Write to"
 
 
 def shop(request: Json) -> Reply:
@@ -40,6 +41,12 @@ class Clients:
     judged: dict[str, bool] = field(default_factory=dict)
     broken: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+    # A connection for each request, so that any process may get it.
+    http: httpx.Client = field(
+        default_factory=lambda: httpx.Client(
+            verify=False, trust_env=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+    )
 
     def ask_on(self, client: int) -> None:
         number = 0
@@ -57,8 +64,7 @@ class Clients:
 
     def post(self, path: str, body: Json) -> Json:
         try:
-            # A connection of its own each time, so that any process may get it.
-            answer = httpx.post(f"{self.url}{path}", json=body, timeout=30)
+            answer = self.http.post(f"{self.url}{path}", json=body)
         except httpx.TransportError:  # the process that had it was killed
             self.broken += 1
             return NOTHING
@@ -81,9 +87,10 @@ class Clients:
 NOTHING: Json = {}
 
 
-def serve(stack: ExitStack, folder: Path, model: OpenAIServer, *options: str) -> tuple[Process, Clients]:
+def serve(stack: ExitStack, folder: Path, model: OpenAIServer, *flags: str, **options: str) -> tuple[Process, Clients]:
     bind = f"127.0.0.1:{free_port()}"
-    words = [*command(EXAMPLE, "gunicorn", bind=bind, graceful_timeout="10"), "--no-control-socket", *options]
+    words = command(EXAMPLE, "gunicorn", bind=bind, graceful_timeout="10", **options)
+    words += ["--no-control-socket", *flags]
     process = stack.enter_context(running(words, folder, model.environment, folder / "gunicorn.log"))
     return process, Clients(f"http://{bind}")
 
@@ -113,7 +120,9 @@ def check_captured(live: Live, clients: Clients) -> None:
     for row in rows:
         if (question := clients.answered.get(row["run_id"])) is None:
             continue
-        assert (row["goal"], row["status"], row["n_steps"]) == (question, "finished", 2)
+        if not question.startswith(ADDRESSED):
+            assert row["goal"] == question
+        assert (row["status"], row["n_steps"]) == ("finished", 2)
         assert row["final_answer"] == "We have 0 in stock."
         if (success := clients.judged.get(row["run_id"])) is not None:
             assert (row["outcome"], row["outcome_source"]) == ("success" if success else "failure", "person")
@@ -124,7 +133,8 @@ def check_captured(live: Live, clients: Clients) -> None:
     assert set(heard.values()) == {1}
     assert set(clients.judged) <= set(heard)
     assert all(row["trajectory_id"] for row in said)
-    assert {row["run_id"]: row["comment"] for row in said}.items() <= clients.answered.items()
+    comments = {row["run_id"]: row["comment"] for row in said if not row["comment"].startswith(ADDRESSED)}
+    assert comments.items() <= clients.answered.items()
     status = live.status()
     assert status["journal_lag_seconds"] == 0, status
 
@@ -143,7 +153,7 @@ def test_four_processes_beside_one_worker_lose_nothing(tmp_path: Path) -> None:
         assert not any(first.values()), "the worker beside them holds the home"
         with clients.asking(8):
             until("each process has its own segment", lambda: writers(home) >= set(first) or None)
-            until("people have judged", lambda: len(clients.judged) >= 20 or None)
+            until("people have judged", lambda: len(clients.judged) >= 12 or None)
             victim = min(first)
             os.kill(victim, signal.SIGKILL)
             every = processes(gunicorn, at_least=5)
@@ -151,7 +161,7 @@ def test_four_processes_beside_one_worker_lose_nothing(tmp_path: Path) -> None:
             alive = set(every) - {victim}
             until("its successor records too", lambda: alive <= writers(home) or None)
             assert victim not in writers(home)
-            until("more people have judged", lambda: len(clients.judged) >= 60 or None)
+            until("more people have judged", lambda: len(clients.judged) >= 36 or None)
         assert not every[successor]
         assert gunicorn.stop() == 0
         assert not writers(home)
@@ -165,48 +175,35 @@ def test_four_processes_beside_one_worker_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_without_a_worker_one_process_works_and_another_takes_over(tmp_path: Path) -> None:
+    """Two processes import at the same time, and race for the home, its keys and the work.
+
+    That they share one key shows in that one address has one placeholder.
+    """
     with ExitStack() as stack:
         folder = copy_of(EXAMPLE, tmp_path)
+        home = folder / "agenther"
         model = stack.enter_context(OpenAIServer(shop))
-        gunicorn, clients = serve(stack, folder, model, "--preload")
-        first = processes(gunicorn, at_least=4)
+        gunicorn, clients = serve(stack, folder, model, workers="2")
+        first = processes(gunicorn, at_least=2)
         [working] = [pid for pid, works in first.items() if works]
-        live = stack.enter_context(Live(folder / "agenther", pii="redact"))
-        with clients.asking(8):
+
+        def ask() -> bool | None:
+            clients.ask(f"{ADDRESSED} ada@example.org.", success=True)
+            return writers(home) >= set(first) or None
+
+        until("each process has its own segment", ask)
+        live = stack.enter_context(Live(home, pii="redact"))
+        with clients.asking(4):
             until("something is captured", lambda: captured(live) or None, pause=0.5)
             os.kill(working, signal.SIGKILL)
-            every = processes(gunicorn, at_least=5)
+            every = processes(gunicorn, at_least=3)
             [successor] = set(every) - set(first)
             assert every[successor], "the process that replaced it works"
         until("all is captured", lambda: captured(live) >= len(clients.answered) or None, pause=0.5)
         assert gunicorn.stop() == 0
         live.run_until_idle()
         check_captured(live, clients)
-        assert "Traceback" not in gunicorn.said
-
-
-def test_four_processes_that_import_at_the_same_time_share_one_home(tmp_path: Path) -> None:
-    """They race for the home, its keys and the work; one key shows in that one address has one placeholder."""
-    with ExitStack() as stack:
-        folder = copy_of(EXAMPLE, tmp_path)
-        home = folder / "agenther"
-        model = stack.enter_context(OpenAIServer(shop))
-        gunicorn, clients = serve(stack, folder, model)
-        every = processes(gunicorn, at_least=4)
-        assert sorted(every.values()) == [False, False, False, True]
-
-        def ask() -> bool | None:
-            clients.ask("Have you any office chairs? Write to ada@example.org.", success=True)
-            return writers(home) >= set(every) or None
-
-        until("each process has its own segment", ask)
-        assert gunicorn.stop() == 0
-        with Live(home, pii="redact") as live:
-            live.run_until_idle()
-            goals = live.buffer.sql("select goal, outcome from trajectories").fetchall()
-        assert len(goals) == len(clients.judged) == len(clients.answered)
-        [(goal, outcome)] = set(goals)
-        assert outcome == "success"
+        [(goal,)] = live.buffer.sql(f"select distinct goal from trajectories where goal like '{ADDRESSED}%'").fetchall()
         assert "[PII:email:" in goal
         assert "Traceback" not in gunicorn.said
 

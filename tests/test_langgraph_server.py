@@ -52,38 +52,58 @@ def support_desk(request: Json) -> Reply:
     return say(heard[-1] if heard else "How can I help?")
 
 
+# The example again as a second graph of the same server, switched off: what users see without us.
+PLAIN = """
+import importlib.util
+import os
+from pathlib import Path
+
+os.environ["AGENTHER_ENABLED"] = "false"
+spec = importlib.util.spec_from_file_location("example", Path(__file__).with_name("graph.py"))
+example = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(example)
+del os.environ["AGENTHER_ENABLED"]
+graph = example.graph
+assert not (graph.config or {}).get("callbacks")
+"""
+
+
+def with_a_plain_twin(folder: Path) -> Path:
+    config = folder / "langgraph.json"
+    graphs = json.loads(config.read_text())
+    graphs["graphs"]["plain"] = "./plain.py:graph"
+    config.write_text(json.dumps(graphs))
+    (folder / "plain.py").write_text(PLAIN)
+    return folder
+
+
 def test_the_server_loses_no_run_and_answers_as_without_us(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        visits = []
-        for name, enabled in (("recorded", "true"), ("plain", "false")):
-            model = stack.enter_context(OpenAIServer(support_desk))
-            port = free_port()
-            process = stack.enter_context(
-                running(
-                    command(EXAMPLE, "langgraph dev", port=str(port)),
-                    copy_of(EXAMPLE, tmp_path / name),
-                    {**model.environment, **OFFLINE, "AGENTHER_ENABLED": enabled},
-                    tmp_path / f"{name}.log",
-                )
+        model = stack.enter_context(OpenAIServer(support_desk))
+        port = free_port()
+        process = stack.enter_context(
+            running(
+                command(EXAMPLE, "langgraph dev", port=str(port)),
+                with_a_plain_twin(copy_of(EXAMPLE, tmp_path)),
+                {**model.environment, **OFFLINE},
+                tmp_path / "server.log",
             )
-            visits.append(Visit(process, f"http://127.0.0.1:{port}", model))
-        with ThreadPoolExecutor() as pool:
-            for done in [pool.submit(visit.all) for visit in visits]:
-                done.result()
-        recorded, plain = visits
+        )
+        recorded, plain = (Visit(process, f"http://127.0.0.1:{port}", model, graph) for graph in ("support", "plain"))
+        recorded.all()
+        plain.all()
         assert recorded.told == plain.told
         assert recorded.told["Please pay back A-18."]["questions"] == ["Pay 310 EUR back for A-18?"]
-        assert not (tmp_path / "plain" / EXAMPLE / "agenther").exists()
 
-        # The server runs on meanwhile: the worker waits for no process to end.
-        with Live(tmp_path / "recorded" / EXAMPLE / "agenther", pii="redact") as live:
+        # The server runs on meanwhile: the worker waits for no process to end. Of its twin there is nothing.
+        with Live(tmp_path / EXAMPLE / "agenther", pii="redact") as live:
             live.feedback(run_id=recorded.runs["Compare both orders."][0], success=False, reason="too short")
             live.run_until_idle()
             check_trajectories(live, recorded)
             check_one_in_detail(live)
-        assert recorded.process.popen.poll() is None
-        assert "BlockingError" not in recorded.process.said
-        assert recorded.process.said.count("Traceback") == plain.process.said.count("Traceback") == 0
+        assert process.popen.poll() is None
+        assert "BlockingError" not in process.said
+        assert "Traceback" not in process.said
 
 
 def check_trajectories(live: Live, visit: Visit) -> None:
@@ -132,18 +152,21 @@ def check_one_in_detail(live: Live) -> None:
 
 
 class Visit:
-    """Everything that users do with one server, at the same time; `told` is what they see, without the ids."""
+    """Everything that users do with one graph, at the same time; `told` is what they see, without the ids."""
 
-    def __init__(self, process: Process, url: str, model: OpenAIServer) -> None:
+    def __init__(self, process: Process, url: str, model: OpenAIServer, graph: str) -> None:
         self.process = process
         self.url = url
         self.model = model
+        self.graph = graph
+        self.before = 0  # requests to the model before this visit
         self.told: dict[str, Any] = {}
         self.threads: dict[str, str] = {}
         self.runs: dict[str, list[str]] = {}
 
     def all(self) -> None:
         until(f"{self.url} answers", self.up, seconds=60)
+        self.before = len(self.model.bodies)
         with get_sync_client(url=self.url) as client, ThreadPoolExecutor(16) as pool:
             jobs = [
                 pool.submit(self.converse, client),
@@ -172,7 +195,7 @@ class Visit:
 
     def run(self, client: SyncLangGraphClient, wish: str, **options: Any) -> None:
         thread = self.threads[wish]
-        run = client.runs.create(thread, "support", **options)
+        run = client.runs.create(thread, self.graph, **options)
         self.runs[wish].append(run["run_id"])
         client.runs.join(thread, run["run_id"])
         assert client.runs.get(thread, run["run_id"])["status"] in ("success", "interrupted")
@@ -198,7 +221,7 @@ class Visit:
 
     def stream(self, client: SyncLangGraphClient, wish: str) -> None:
         thread = self.begin(client, wish)
-        parts = list(client.runs.stream(thread, "support", input=user(wish), stream_mode=["messages-tuple", "values"]))
+        parts = list(client.runs.stream(thread, self.graph, input=user(wish), stream_mode=["messages-tuple", "values"]))
         self.runs[wish] += [part.data["run_id"] for part in parts if part.event == "metadata"]
         self.told[wish] = {
             "events": [part.event for part in parts],
@@ -208,14 +231,14 @@ class Visit:
 
     def cancel(self, client: SyncLangGraphClient, wish: str, action: Any) -> None:
         thread = self.begin(client, wish)
-        run = client.runs.create(thread, "support", input=user(wish))
+        run = client.runs.create(thread, self.graph, input=user(wish))
         self.runs[wish].append(run["run_id"])
         until("the model is asked", lambda: wish in self.asked() or None)
         client.runs.cancel(thread, run["run_id"], wait=True, action=action)
         self.told[wish] = {"status": client.threads.get(thread)["status"]}
 
     def asked(self) -> list[str]:
-        return [body["messages"][-1]["content"] for body in self.model.bodies]
+        return [body["messages"][-1]["content"] for body in self.model.bodies[self.before :]]
 
 
 def user(wish: str) -> Any:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from agenther_live.errors import HomeError
 from agenther_live.journal import decode_line, encode_line
 from agenther_live.redact import PLACEHOLDER, Redactor, load_key
-from tests.journal import processes
+from tests import forking
 
 KEY = b"0123456789abcdef0123456789abcdef"
 
@@ -401,8 +401,8 @@ def _tell_key(home: Path, said: Connection) -> None:
 
 
 def test_processes_that_begin_at_once_agree_on_the_key(tmp_path: Path) -> None:
-    pipes = [processes.pipe() for _ in range(6)]
-    started = [processes.start(_tell_key, tmp_path / "home", says) for _, says in pipes]
+    pipes = [forking.pipe() for _ in range(6)]
+    started = [forking.start(_tell_key, tmp_path / "home", says) for _, says in pipes]
     assert len({listens.recv() for listens, _ in pipes}) == 1
     for process in started:
         process.join()

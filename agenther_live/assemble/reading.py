@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from agenther_live.assemble.aside import calls_aside
 from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, text_of
+from agenther_live.assemble.tools import tools_version
 from agenther_live.trajectory import Run, Status
 
 __all__ = ["Reading", "Tale"]
@@ -89,6 +90,7 @@ class Reading:
         self.tools: dict[int, ToolRun] = {}
         self.nested: dict[Any, int] = {}
         self.models: dict[str, None] = {}
+        self.given: dict[int, list[dict[str, Any]]] = {}  # lane → the tools of its calls in this run
         self.tokens = [0, 0]
         self.entries: dict[tuple[int, int, int], Entry] = {}  # (lane, message, which one of equals) → entry
         self.said = {item["m"] for item in self.replies.values()}
@@ -161,10 +163,15 @@ class Reading:
                 error_type=end.get("error_type"),
                 error_message=end.get("error_message"),
                 models=tuple(self.models),
+                tools_version=tools_version(self._tools_given()),
                 prompt_tokens=self.tokens[0],
                 completion_tokens=self.tokens[1],
             )
         )
+
+    def _tools_given(self) -> list[dict[str, Any]]:
+        """Give what the root agent could call in this run; of a root that only conducts, what its agents could."""
+        return self.given.get(id(self.root)) or [tool for tools in self.given.values() for tool in tools]
 
     # -- messages --------------------------------------------------------------------------------------
 
@@ -244,6 +251,8 @@ class Reading:
         for tool in self.schemas.get(item.get("x") or 0, ()):
             if tool not in lane.tools:
                 lane.tools.append(tool)
+            if tool not in (given := self.given.setdefault(id(lane), [])):
+                given.append(tool)
         if item.get("model"):
             self.models[item["model"]] = None
         if lane.reopened:

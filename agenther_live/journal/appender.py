@@ -31,19 +31,23 @@ class Appender:
         """Tell whether a segment is open, and so locked."""
         return self._file is not None
 
-    def open(self) -> io.FileIO:
-        """Give the segment to write to.
+    def open(self) -> tuple[io.FileIO, int]:
+        """Give the segment to write to, and its size in bytes.
+
+        One system call where it is open already: each lets go of the interpreter, and beside threads that burn CPU to
+        come back takes milliseconds.
 
         Raises:
             OSError: none can be opened.
         """
         file = self._file
-        usable = False
+        usable, size = False, 0
         if file is not None:
             stat = os.fstat(file.fileno())
+            size = stat.st_size
             usable = stat.st_nlink > 0 and not self._torn
-            if usable and stat.st_size < self._segment_bytes:
-                return file
+            if usable and size < self._segment_bytes:
+                return file, size
             if not stat.st_nlink:
                 self._count("segments_vanished", 1)
         self._next += 1
@@ -52,12 +56,12 @@ class Appender:
             following = create_segment(self._folder, self._writer, self._next - 1)
         except OSError:
             if file is not None and usable:
-                return file
+                return file, size
             self.close()
             raise
         self.close()
         self._file = following
-        return following
+        return following, os.fstat(following.fileno()).st_size
 
     def append(self, lines: Sequence[bytes], accepted: Callable[[int], None]) -> None:
         """Write lines with one write(2), and tell `accepted` how many the file took, however this ends.
@@ -67,8 +71,7 @@ class Appender:
         """
         number = 0
         try:
-            file = self.open()
-            base = os.fstat(file.fileno()).st_size
+            file, base = self.open()
             data = b"".join(lines)
             try:
                 done = file.write(data) or 0
@@ -82,9 +85,22 @@ class Appender:
             accepted(number)
 
     def beat(self) -> None:
-        """Touch the open segment, as a sign of life beside the lock."""
-        if self._file is not None:
-            os.utime(self._file.fileno())
+        """Touch the open segment, as a sign of life beside the lock.
+
+        One that its name does not lead to any more (its volume was taken away, and perhaps another put in its place) is
+        given up, since nobody will ever read it: the next line begins a new one.
+        """
+        if self._file is None:
+            return
+        os.utime(self._file.fileno())
+        path = self._folder / f"{self._writer}.{self._next - 1}.jsonl"
+        try:
+            there = os.path.samestat(os.stat(path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            self._count("segments_vanished", 1)
+            self.close()
 
     def close(self) -> None:
         """Close the segment, which gives its lock back; in a forked child the parent keeps file and lock."""

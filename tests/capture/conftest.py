@@ -1,4 +1,3 @@
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,3 @@ def recording(tmp_path: Path) -> Iterator[Recording]:
     made = Recording(tmp_path)
     yield made
     made.writer.close()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / str(time.time_ns())

@@ -1,7 +1,6 @@
-"""Run in a process of its own by test_instrument: global capture cannot be undone."""
+"""What test_instrument runs in a process of its own: global capture cannot be undone."""
 
 import json
-import sys
 import threading
 from pathlib import Path
 
@@ -28,8 +27,8 @@ def confirm() -> str:
     return str(interrupt("ok?"))
 
 
-def main(folder: str) -> None:
-    recording = Recording(Path(folder))
+def main(folder: Path) -> None:
+    recording = Recording(folder)
     instrument(recording.recorder())
     instrument(recording.recorder())
     model = Scripted(script=by_turn(ask(("add", {"a": 1, "b": 1})), say("two")))
@@ -62,8 +61,4 @@ def main(folder: str) -> None:
     found = recording.trajectories()
     recording.clean()
     told = {t.goal: [t.agent, t.status, len(t.runs), roles(t), [a for step in acts(t) for a in step]] for t in found}
-    sys.stdout.write(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+    (folder / "told.json").write_text(json.dumps(told))

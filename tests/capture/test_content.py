@@ -13,11 +13,13 @@ from langchain.agents.middleware.context_editing import ClearToolUsesEdit
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.tools import tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph, add_messages
 from langgraph.prebuilt import create_react_agent
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from agenther_live.assemble import tools_version
 from agenther_live.integrations.messages import openai_tools
 from tests.capture.kit import Recording, Scripted, acts, ask, by_turn, drive, roles, say, user
 
@@ -218,3 +220,22 @@ def test_tool_schemas_of_other_providers():
     assert openai_tools([google]) == [function]
     assert openai_tools([{"type": "web_search"}, "junk", None]) == [{"type": "web_search"}]
     assert openai_tools(None) == []
+
+
+def test_a_deep_schema_is_kept_whole(recording: Recording):
+    class Line(BaseModel):
+        parts: list[dict[str, list[int]]]
+
+    class Order(BaseModel):
+        lines: list[Line]
+        kind: str = Field(json_schema_extra={"enum": [f"kind {n}" for n in range(300)]})
+
+    @tool
+    def order(orders: list[Order]) -> str:
+        """Order."""
+        return "ordered"
+
+    drive(recording.attach(agent(say("done"), tools=[order])), user("go"))
+    t = recording.only()
+    assert list(t.tools or ()) == [convert_to_openai_tool(order)]
+    assert t.runs[0].tools_version == tools_version([convert_to_openai_tool(order)])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -69,6 +70,28 @@ def test_an_agent_called_inside_a_tool(recording: Recording, how, name):
     assert (roles(t), roles(t, path)) == ("uatata", "suata")
     assert [step.agent_path for step in t.steps] == ["", path, path, "", ""]
     assert [e["function"]["name"] for e in t.tools or ()] == ["consult", "add"]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_an_agent_called_inside_a_node(recording: Recording, how):
+    helper = expert()
+
+    def consult(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [helper.invoke({"messages": state["messages"]})["messages"][-1]]}
+
+    async def aconsult(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [(await helper.ainvoke({"messages": state["messages"]}))["messages"][-1]]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("consult", consult if how == "invoke" else aconsult)
+    builder.add_edge(START, "consult")
+    drive(recording.attach(builder.compile()), user("20+2"), how=how)
+    t = recording.only()
+    (path,) = t.nested
+    assert path.endswith("expert")
+    assert t.root_steps == ()
+    assert acts(t, path) == [[("add", "22", False)], []]
+    assert (roles(t, path), roles(t), t.final_answer) == ("suata", "ua", "22")
 
 
 def test_two_calls_of_one_sub_agent_are_kept_apart(recording: Recording):
@@ -290,6 +313,16 @@ def test_a_chain_around_a_graph(recording: Recording):
     assert acts(t) == [[("add", "2", False)], []]
     assert (t.agent, t.goal, t.final_answer, t.status) == ("chain", "1+1?", "two", "finished")
     assert t.nested == {}
+
+
+def test_a_prompt_before_an_agent(recording: Recording):
+    prompt = ChatPromptTemplate.from_messages([("user", "what is {sum}?")])
+    agent = create_agent(Scripted(script=by_turn(ask(("add", {"a": 1, "b": 1})), say("two"))), [add])
+    chain = prompt | RunnableLambda(lambda value: {"messages": value.to_messages()}) | agent
+    recording.attach(chain, name="asked").invoke({"sum": "1+1"})
+    t = recording.only()
+    assert acts(t) == [[("add", "2", False)], []]
+    assert (t.agent, t.goal, t.final_answer, roles(t)) == ("asked", "1+1", "two", "uata")
 
 
 def test_graph_attached_below_a_parent_that_is_not(recording: Recording):

@@ -45,6 +45,14 @@ def test_a_run_with_usage(recording: Recording, how, streaming):
     assert {step.model for step in t.steps} <= set(run.models)
 
 
+def test_a_stream_without_usage(recording: Recording):
+    with OpenAIServer(SCRIPT) as server:
+        drive(recording.attach(agent(server, {"streaming": True, "stream_usage": False})), user("1+2"))
+    t = recording.only()
+    assert acts(t) == [[("add", "3", False)], []]
+    assert (t.runs[0].prompt_tokens, t.runs[0].completion_tokens) == (0, 0)
+
+
 def test_token_by_token(recording: Recording):
     with OpenAIServer(SCRIPT) as server:
         graph = recording.attach(agent(server))

@@ -1,6 +1,8 @@
 """Hand-built graphs: ToolNode, nodes without a model, own state, retrievers, routers, fan-out, caches, retries."""
 
+import asyncio
 import operator
+import threading
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -70,10 +72,47 @@ def test_a_parallel_failure_that_is_not_handled(recording: Recording):
     assert t.status == "error"
 
 
-def test_an_error_handler_that_says_success(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_a_failure_while_siblings_run(recording: Recording, how):
+    """A sync graph waits for the siblings of what failed; an async one cancels them."""
+    failing, done = threading.Event(), threading.Event()
+
+    def work(state: dict[str, Any]) -> dict[str, Any]:
+        if state["topic"] == "bad":
+            done.wait(5)
+            raise RuntimeError("bad")
+        reply = model.invoke([HumanMessage(state["topic"])])
+        done.set()
+        return {"messages": [reply]}
+
+    async def awork(state: dict[str, Any]) -> dict[str, Any]:
+        if state["topic"] == "bad":
+            while not failing.is_set():
+                await asyncio.sleep(0.005)
+            raise RuntimeError("bad")
+        reply = await model.ainvoke([HumanMessage(state["topic"])])
+        failing.set()
+        await asyncio.sleep(5)
+        return {"messages": [reply]}
+
+    model = Scripted(script=lambda messages: say(f"on {messages[-1].content}"))
+    builder = StateGraph(Topics)
+    builder.add_node("plan", lambda s: {})
+    builder.add_node("work", work if how == "invoke" else awork)
+    builder.add_edge(START, "plan")
+    builder.add_conditional_edges("plan", lambda s: [Send("work", {"topic": topic}) for topic in ("good", "bad")])
+    with quiet(RuntimeError):
+        drive(recording.attach(builder.compile()), user("go"), how=how)
+    t = recording.only()
+    assert (t.status, t.error_type, t.error_message) == ("error", "RuntimeError", "bad")
+    assert [step.thought for step in t.steps] == ["on good"]
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_an_error_handler_that_says_success(recording: Recording, how):
     """ToolNode's own function answers: the error event still makes it an error."""
     graph = loop(ask(("boom", {"x": 2})), say("ok"), handle=lambda e: "try another way")
-    drive(recording.attach(graph.compile()), user("go"))
+    drive(recording.attach(graph.compile()), user("go"), how=how)
     assert acts(recording.only())[0] == [("boom", "try another way", True)]
 
 
@@ -83,14 +122,15 @@ class Custom(TypedDict, total=False):
     answer: str
 
 
-def test_state_without_messages(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_state_without_messages(recording: Recording, how):
     model = Scripted(script=lambda messages: say(f"re: {messages[-1].content}"))
     builder = StateGraph(Custom)
     builder.add_node("write", lambda s: {"draft": model.invoke(f"draft {s['question']}").content})
     builder.add_node("polish", lambda s: {"answer": model.invoke(f"polish {s['draft']}").content})
     builder.add_edge(START, "write")
     builder.add_edge("write", "polish")
-    drive(recording.attach(builder.compile(name="writer")), {"question": "why?"})
+    drive(recording.attach(builder.compile(name="writer")), {"question": "why?"}, how=how)
     t = recording.only()
     assert (t.goal, t.final_answer, t.agent) == ("why?", "re: polish re: draft why?", "writer")
     assert [step.thought for step in t.steps] == ["re: draft why?", "re: polish re: draft why?"]
@@ -99,7 +139,8 @@ def test_state_without_messages(recording: Recording):
     assert t.nested == {}
 
 
-def test_nodes_without_a_model(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_nodes_without_a_model(recording: Recording, how):
     """A plain client in a node: the state alone shows what it said."""
 
     def client(state: MessagesState):
@@ -113,7 +154,7 @@ def test_nodes_without_a_model(recording: Recording):
     builder.add_edge(START, "client")
     builder.add_conditional_edges("client", tools_condition)
     builder.add_edge("tools", "client")
-    drive(recording.attach(builder.compile()), user("4+5"))
+    drive(recording.attach(builder.compile()), user("4+5"), how=how)
     t = recording.only()
     assert roles(t) == "uata"
     assert acts(t) == [[("add", "9", False)], []]
@@ -125,7 +166,8 @@ class Shelf(BaseRetriever):
         return [Document(f"about {query}"), Document("more")]
 
 
-def test_a_retriever_and_a_tool_run_by_nodes(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_a_retriever_and_a_tool_run_by_nodes(recording: Recording, how):
     model = Scripted(script=lambda messages: say("answer"))
     builder = StateGraph(MessagesState)
 
@@ -138,7 +180,7 @@ def test_a_retriever_and_a_tool_run_by_nodes(recording: Recording):
     builder.add_node("answer", lambda s: {"messages": [model.invoke(s["messages"])]})
     builder.add_edge(START, "retrieve")
     builder.add_edge("retrieve", "answer")
-    drive(recording.attach(builder.compile()), user("cats?"))
+    drive(recording.attach(builder.compile()), user("cats?"), how=how)
     t = recording.only()
     assert acts(t) == [[("Shelf", "about cats\n\nmore", False)], [("add", "3", False)], []]
     assert [a.input for s in t.steps for a in s.actions] == ['{"query":"cats"}', '{"a":1,"b":2}']
@@ -186,7 +228,8 @@ class Topics(MessagesState):
     notes: Annotated[list[str], operator.add]
 
 
-def test_send_fans_out_and_a_deferred_node_joins(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_send_fans_out_and_a_deferred_node_joins(recording: Recording, how):
     model = Scripted(script=lambda messages: say(f"on {messages[-1].content}"))
 
     def study(state: dict[str, Any]):
@@ -199,7 +242,7 @@ def test_send_fans_out_and_a_deferred_node_joins(recording: Recording):
     builder.add_edge(START, "plan")
     builder.add_conditional_edges("plan", lambda s: [Send("study", {"topic": topic}) for topic in s["topics"]])
     builder.add_edge("study", "join")
-    drive(recording.attach(builder.compile()), user("go"))
+    drive(recording.attach(builder.compile()), user("go"), how=how)
     t = recording.only()
     assert sorted(step.thought for step in t.steps[:3]) == ["on a", "on b", "on c"]
     assert t.steps[3].thought == "on sum"
@@ -207,7 +250,8 @@ def test_send_fans_out_and_a_deferred_node_joins(recording: Recording):
     assert [step.node for step in t.steps] == ["study"] * 3 + ["join"]
 
 
-def test_a_node_that_is_retried_counts_once(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_a_node_that_is_retried_counts_once(recording: Recording, how):
     failures = [True, True]
     model = Scripted(script=lambda messages: say("said"))
 
@@ -221,21 +265,22 @@ def test_a_node_that_is_retried_counts_once(recording: Recording):
     builder = StateGraph(MessagesState)
     builder.add_node("shaky", shaky, retry_policy=RetryPolicy(initial_interval=0.01, retry_on=ConnectionError))
     builder.add_edge(START, "shaky")
-    drive(recording.attach(builder.compile()), user("go"))
+    drive(recording.attach(builder.compile()), user("go"), how=how)
     t = recording.only()
     assert roles(t) == "ua"
     assert len(t.steps) == 1
     assert t.status == "finished"
 
 
-def test_a_model_that_is_retried_counts_once(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_a_model_that_is_retried_counts_once(recording: Recording, how):
     model = Scripted(script=[ConnectionError("one"), ConnectionError("two"), say("three")]).with_retry(
         stop_after_attempt=3, wait_exponential_jitter=False
     )
     builder = StateGraph(MessagesState)
     builder.add_node("talk", lambda s: {"messages": [model.invoke(s["messages"])]})
     builder.add_edge(START, "talk")
-    drive(recording.attach(builder.compile()), user("go"))
+    drive(recording.attach(builder.compile()), user("go"), how=how)
     t = recording.only()
     assert (roles(t), len(t.steps), t.final_answer, t.status) == ("ua", 1, "three", "finished")
 
@@ -279,7 +324,8 @@ def test_a_tool_node_that_is_retried_keeps_the_last_observation(recording: Recor
     assert roles(t) == "uata"
 
 
-def test_a_cached_node_shows_by_the_state(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_a_cached_node_shows_by_the_state(recording: Recording, how):
     model = Scripted(script=lambda messages: say("computed"))
     builder = StateGraph(MessagesState)
     builder.add_node(
@@ -291,8 +337,8 @@ def test_a_cached_node_shows_by_the_state(recording: Recording):
     builder.add_edge(START, "talk")
     builder.add_edge("talk", "last")
     graph = recording.attach(builder.compile(cache=InMemoryCache()))
-    drive(graph, user("q"))
-    drive(graph, user("q"))
+    drive(graph, user("q"), how=how)
+    drive(graph, user("q"), how=how)
     first, second = recording.trajectories()
     recording.clean()
     assert (roles(first), roles(second)) == ("ua", "ua")

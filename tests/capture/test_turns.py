@@ -99,35 +99,38 @@ def test_interrupt_in_a_tool_and_resume(recording: Recording, how):
     assert stopped["values"] == [{"question": "ok?"}]
 
 
-def test_resumed_twice_and_parallel_interrupts(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_resumed_twice_and_parallel_interrupts(recording: Recording, how):
     graph = recording.attach(agent(ask(("confirm", {"question": "a"}), ("confirm", {"question": "b"})), say("done")))
-    stopped = graph.invoke(user("go"), THREAD)["__interrupt__"]
+    stopped = drive(graph, user("go"), THREAD, how=how)["__interrupt__"]
     ids = {item.value["question"]: item.id for item in stopped}
-    graph.invoke(Command(resume={ids["a"]: "first"}), THREAD)
-    graph.invoke(Command(resume={ids["b"]: "second"}), THREAD)
+    drive(graph, Command(resume={ids["a"]: "first"}), THREAD, how=how)
+    drive(graph, Command(resume={ids["b"]: "second"}), THREAD, how=how)
     t = recording.only()
     assert len(t.runs) == 3
     assert acts(t) == [[("confirm", "user said first", False), ("confirm", "user said second", False)], []]
     assert roles(t) == "uatta"
 
 
-def test_two_interrupts_one_after_the_other_in_one_tool(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_two_interrupts_one_after_the_other_in_one_tool(recording: Recording, how):
     @tool
     def twice() -> str:
         """Ask twice."""
         return f"{interrupt('one')} {interrupt('two')}"
 
     graph = recording.attach(agent(ask(("twice", {})), say("done"), tools=[twice]))
-    graph.invoke(user("go"), THREAD)
-    graph.invoke(Command(resume="x"), THREAD)
+    drive(graph, user("go"), THREAD, how=how)
+    drive(graph, Command(resume="x"), THREAD, how=how)
     assert recording.only().status == "interrupted"
-    graph.invoke(Command(resume="y"), THREAD)
+    drive(graph, Command(resume="y"), THREAD, how=how)
     t = recording.only()
     assert acts(t) == [[("twice", "x y", False)], []]
     assert t.steps[0].actions[0].attempts == 1
 
 
-def test_interrupt_in_a_node_that_asked_a_model_before(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_interrupt_in_a_node_that_asked_a_model_before(recording: Recording, how):
     """The node runs again from its start: what its model said the first time is taken back."""
     model = Scripted(script=[say("first try"), say("second try")])
 
@@ -140,16 +143,17 @@ def test_interrupt_in_a_node_that_asked_a_model_before(recording: Recording):
     builder.add_node("node", node)
     builder.add_edge(START, "node")
     graph = recording.attach(builder.compile(checkpointer=InMemorySaver()))
-    graph.invoke(user("go"), THREAD)
+    drive(graph, user("go"), THREAD, how=how)
     waiting = recording.only()
     assert (waiting.status, roles(waiting)) == ("interrupted", "ua")
-    graph.invoke(Command(resume="yes"), THREAD)
+    drive(graph, Command(resume="yes"), THREAD, how=how)
     t = recording.only()
     assert roles(t) == "ua"
     assert [step.thought for step in t.steps] == ["second try"]
     assert t.final_answer == "second try"
 
 
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
 @pytest.mark.parametrize(
     ("decision", "expected", "arguments"),
     [
@@ -162,12 +166,12 @@ def test_interrupt_in_a_node_that_asked_a_model_before(recording: Recording):
         ({"type": "reject", "message": "do not"}, ("add", "do not", True), '{"a":1,"b":2}'),
     ],
 )
-def test_human_in_the_loop(recording: Recording, decision, expected, arguments):
+def test_human_in_the_loop(recording: Recording, decision, expected, arguments, how):
     middleware = HumanInTheLoopMiddleware(interrupt_on={"add": True})
     graph = recording.attach(agent(ask(("add", {"a": 1, "b": 2})), say("done"), middleware=[middleware]))
-    graph.invoke(user("go"), THREAD)
+    drive(graph, user("go"), THREAD, how=how)
     assert recording.only().status == "interrupted"
-    graph.invoke(Command(resume={"decisions": [decision]}), THREAD)
+    drive(graph, Command(resume={"decisions": [decision]}), THREAD, how=how)
     t = recording.only()
     (name, observation, is_error), (action,) = expected, t.steps[0].actions
     assert (action.name, action.is_error, action.input, action.attempts) == (name, is_error, arguments, 1)
@@ -178,8 +182,9 @@ def test_human_in_the_loop(recording: Recording, decision, expected, arguments):
     assert (t.status, t.final_answer) == ("finished", "done")
 
 
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
 @pytest.mark.parametrize("point", ["interrupt_before", "interrupt_after"])
-def test_static_breakpoints(recording: Recording, point):
+def test_static_breakpoints(recording: Recording, point, how):
     model = Scripted(script=by_turn(ask(("add", {"a": 1, "b": 2})), say("done"))).bind_tools([add])
     builder = StateGraph(MessagesState)
     builder.add_node("think", lambda s: {"messages": [model.invoke(s["messages"])]})
@@ -188,9 +193,9 @@ def test_static_breakpoints(recording: Recording, point):
     builder.add_conditional_edges("think", tools_condition)
     builder.add_edge("tools", "think")
     graph = recording.attach(builder.compile(checkpointer=InMemorySaver(), **{point: ["tools"]}))
-    graph.invoke(user("go"), THREAD)
+    drive(graph, user("go"), THREAD, how=how)
     assert recording.only().status == "interrupted"
-    graph.invoke(None, THREAD)
+    drive(graph, None, THREAD, how=how)
     t = recording.only()
     assert acts(t) == [[("add", "3", False)], []]
     assert (t.status, len(t.runs), roles(t)) == ("finished", 2, "uata")
@@ -207,22 +212,28 @@ def test_resumed_by_another_process_in_either_order(recording: Recording):
     assert (roles(t), t.status) == ("uatta", "finished")
 
 
-def test_new_input_on_a_thread_that_waits(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_new_input_on_a_thread_that_waits(recording: Recording, how):
     graph = recording.attach(agent(ask(("confirm", {"question": "ok?"})), say("done")))
-    graph.invoke(user("go"), THREAD)
-    graph.invoke({"messages": [HumanMessage("never mind")]}, THREAD)
+    drive(graph, user("go"), THREAD, how=how)
+    drive(graph, {"messages": [HumanMessage("never mind")]}, THREAD, how=how)
     first, second = recording.trajectories()
-    assert first.status == "interrupted"
-    assert (second.goal, roles(second)[-2:] if second.messages else "") == ("never mind", roles(second)[-2:])
+    recording.clean()
+    assert (first.status, acts(first)) == ("interrupted", [[("confirm", None, False)]])
+    assert (second.goal, second.messages[second.context_len].text) == ("never mind", "never mind")
+    assert roles(second)[: second.context_len].startswith("ua")
     assert not any(run[0]["resume"] for run in recording.runs())
 
 
-def test_update_state_between_interrupt_and_resume(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_update_state_between_interrupt_and_resume(recording: Recording, how):
     graph = recording.attach(agent(ask(("add", {"a": 1, "b": 2}), ("confirm", {"question": "ok?"})), say("done")))
-    graph.invoke(user("go"), THREAD)
+    drive(graph, user("go"), THREAD, how=how)
     graph.update_state(THREAD, {"messages": [HumanMessage("and hurry")]})
-    graph.invoke(Command(resume="yes"), THREAD)  # the update dropped what the first run had: both tools run again
-    graph.invoke(Command(resume="yes"), THREAD)
+    drive(
+        graph, Command(resume="yes"), THREAD, how=how
+    )  # the update dropped what the first run had: both tools run again
+    drive(graph, Command(resume="yes"), THREAD, how=how)
     t = recording.only()
     assert [run.status for run in t.runs] == ["interrupted", "interrupted", "finished"]
     assert t.goal == "go"
@@ -231,18 +242,19 @@ def test_update_state_between_interrupt_and_resume(recording: Recording):
     assert t.final_answer == "done"
 
 
-def test_interrupt_inside_a_subgraph(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_interrupt_inside_a_subgraph(recording: Recording, how):
     inner_model = Scripted(script=by_turn(ask(("confirm", {"question": "sure?"})), say("inner done")))
     inner = create_agent(inner_model, [confirm], name="inner")
     builder = StateGraph(MessagesState)
     builder.add_node("inner", inner)
     builder.add_edge(START, "inner")
     graph = recording.attach(builder.compile(checkpointer=InMemorySaver()))
-    graph.invoke(user("go"), THREAD)
+    drive(graph, user("go"), THREAD, how=how)
     waiting = recording.only()
     assert waiting.status == "interrupted"
     assert acts(waiting, "inner") == [[("confirm", None, False)]]
-    graph.invoke(Command(resume="yes"), THREAD)
+    drive(graph, Command(resume="yes"), THREAD, how=how)
     t = recording.only()
     assert acts(t, "inner") == [[("confirm", "user said yes", False)], []]
     assert roles(t, "inner") == "uata"
@@ -251,12 +263,13 @@ def test_interrupt_inside_a_subgraph(recording: Recording):
     assert list(t.nested) == ["inner"]
 
 
-def test_a_turn_after_an_interrupted_turn_was_resumed(recording: Recording):
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_a_turn_after_an_interrupted_turn_was_resumed(recording: Recording, how):
     graph = recording.attach(agent(ask(("confirm", {"question": "ok?"})), say("done")))
-    graph.invoke(user("go"), THREAD)
-    graph.invoke(Command(resume="yes"), THREAD)
-    graph.invoke(user("again"), THREAD)
-    graph.invoke(Command(resume="no"), THREAD)
+    drive(graph, user("go"), THREAD, how=how)
+    drive(graph, Command(resume="yes"), THREAD, how=how)
+    drive(graph, user("again"), THREAD, how=how)
+    drive(graph, Command(resume="no"), THREAD, how=how)
     first, second = recording.trajectories()
     assert (first.goal, second.goal) == ("go", "again")
     assert acts(second) == [[("confirm", "user said no", False)], []]

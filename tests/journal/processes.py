@@ -1,35 +1,18 @@
-"""What the journal's tests let other processes do; forked from one warm server, so that starting one is cheap."""
+"""What the journal's tests let other processes do."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 from agenther_live.journal import Writer
 from tests.journal.records import run
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.journal.processes"])
-
-
-def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    process = _context.Process(target=target, args=arguments)
-    process.start()
-    return process
-
-
-def pipe() -> tuple[Connection, Connection]:
-    return _context.Pipe(duplex=False)
 
 
 def write_runs(folder: Path, name: str, n: int) -> None:

@@ -8,16 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from agenther_live.journal import Reader
 from agenther_live.journal.segments import is_locked
+from tests import forking
 from tests.journal import processes
 from tests.journal.records import read_all, roots, segments
 
+MANY = int(os.environ.get("AGENTHER_TEST_KILLS", "200"))
 
-def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    kills = int(os.environ.get("AGENTHER_TEST_KILLS", "20"))
-    listens, says = processes.pipe()
-    process = processes.start(processes.fork_and_kill_writers, tmp_path / "j", kills, says)
+
+@pytest.mark.parametrize("kills", [20, pytest.param(MANY, marks=[pytest.mark.faults, pytest.mark.timeout(600)])])
+def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path, kills: int) -> None:
+    listens, says = forking.pipe()
+    process = forking.start(processes.fork_and_kill_writers, tmp_path / "j", kills, says)
     assert listens.poll(60 + kills)
     acknowledged = listens.recv()
     process.join(10)
@@ -39,8 +44,8 @@ def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 
 def test_fork_gives_a_child_its_own_segment_and_keeps_no_dead_owner_alive(tmp_path: Path) -> None:
-    listens, says = processes.pipe()
-    process = processes.start(processes.fork_with_an_open_run, tmp_path / "j", says)
+    listens, says = forking.pipe()
+    process = forking.start(processes.fork_with_an_open_run, tmp_path / "j", says)
     said = {}
     for _ in range(3):
         assert listens.poll(30)
@@ -70,8 +75,8 @@ def test_fork_gives_a_child_its_own_segment_and_keeps_no_dead_owner_alive(tmp_pa
 
 
 def test_liveness_is_the_lock(tmp_path: Path) -> None:
-    listens, says = processes.pipe()
-    process = processes.start(processes.hold_open_run, tmp_path / "j", says)
+    listens, says = forking.pipe()
+    process = forking.start(processes.hold_open_run, tmp_path / "j", says)
     assert listens.poll(30)
     reader = Reader(tmp_path / "j")
     assert process.pid is not None
@@ -88,7 +93,7 @@ def test_liveness_is_the_lock(tmp_path: Path) -> None:
 
 
 def test_reading_while_many_processes_write(tmp_path: Path) -> None:
-    writers = [processes.start(processes.write_runs, tmp_path / "j", str(i), 300) for i in range(3)]
+    writers = [forking.start(processes.write_runs, tmp_path / "j", str(i), 300) for i in range(3)]
     reader = Reader(tmp_path / "j")
     batch = reader.read({})
     names = roots(batch)
