@@ -16,7 +16,18 @@ from agenther_live.errors import ShardError
 from agenther_live.labels import Sample, TrainMessage
 from agenther_live.trajectory import Message, ToolCall
 
-__all__ = ["Call", "RowRefused", "Turn", "strict_json", "tool_schemas", "turns"]
+__all__ = [
+    "Call",
+    "PairTurns",
+    "RowRefused",
+    "Turn",
+    "pair_turns",
+    "prompt_end",
+    "split_turns",
+    "strict_json",
+    "tool_schemas",
+    "turns",
+]
 
 INT64 = range(-(2**63), 2**63)
 # Parts that say again what `tool_calls` holds, or what the model thought for itself: left out of the text.
@@ -56,6 +67,15 @@ class Turn:
     name: str = ""
     train: bool = False
     weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class PairTurns:
+    """A pair in turns: one prompt, and two responses to it."""
+
+    prompt: tuple[Turn, ...]
+    chosen: tuple[Turn, ...]
+    rejected: tuple[Turn, ...]
 
 
 def _not_json(token: str) -> NoReturn:
@@ -179,10 +199,70 @@ def turns(sample: Sample) -> tuple[Turn, ...]:
     Raises:
         RowRefused: where something has no place in any dialect, or no assistant turn would be trained.
     """
+    made = _turns(sample.messages)
+    _usable(made)
+    return tuple(made)
+
+
+def prompt_end(sample: Sample) -> int:
+    """Give how many of a sample's messages are its prompt: all up to the one in which the goal is said.
+
+    Raises:
+        RowRefused: no user message stands before the first trained one.
+    """
+    if sample.prompt_len is not None:
+        return sample.prompt_len
+    first = next((at for at, item in enumerate(sample.messages) if item.train), 0)
+    asked = [at for at, item in enumerate(sample.messages[:first]) if item.message.role == "user"]
+    saying = [at for at in asked if sample.goal.strip() and sample.goal.strip() in sample.messages[at].message.text]
+    if not asked:
+        raise RowRefused("user", "no user message stands before the first trained one")
+    return (saying or asked)[-1] + 1
+
+
+def split_turns(sample: Sample, prompt_len: int) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
+    """Make the turns of a sample, those of its first `prompt_len` messages apart.
+
+    Raises:
+        RowRefused: as `turns`; or what follows the prompt does not begin with the assistant.
+    """
+    made = turns(sample)
+    end = len(_turns(sample.messages[:prompt_len]))
+    if any(turn.train for turn in made[:end]) or not made[end:] or made[end].role != "assistant":
+        raise RowRefused("prompt", "the prompt is trained, or the assistant does not answer it")
+    return made[:end], made[end:]
+
+
+def pair_turns(sample: Sample) -> PairTurns:
+    """Make the turns of a pair or step: what is trained is trained in the responses alone.
+
+    Raises:
+        RowRefused: as `turns`, for either response; or the sample is no pair.
+    """
+    if sample.prompt_len is None or not sample.rejected:
+        raise RowRefused("kind", "only a pair has two responses")
+    shared = sample.messages[: sample.prompt_len]
+    prompt = _turns(shared)
+    sides = []
+    for response in (sample.messages[sample.prompt_len :], sample.rejected):
+        made = _turns((*shared, *response))
+        if made[: len(prompt)] != prompt:
+            raise RowRefused("prompt", "the prompt is not the same before both responses")
+        _usable(made)
+        if any(turn.train for turn in prompt):
+            raise RowRefused("mask", "a message of the prompt is marked to be trained")
+        sides.append(tuple(made[len(prompt) :]))
+    chosen, rejected = sides
+    if not chosen or not rejected or chosen[0].role != "assistant" or rejected[0].role != "assistant":
+        raise RowRefused("prompt", "a response does not begin with the assistant")
+    return PairTurns(tuple(prompt), chosen, rejected)
+
+
+def _turns(messages: Sequence[TrainMessage]) -> list[Turn]:
     made: list[Turn] = []
-    ids = _Ids(sample.messages)
+    ids = _Ids(messages)
     open_calls: _Open | None = None
-    for item in sample.messages:
+    for item in messages:
         message, text = item.message, _text(item.message)
         role = message.role
         if item.train and role != "assistant":
@@ -210,8 +290,7 @@ def turns(sample: Sample) -> tuple[Turn, ...]:
                 open_calls = _Open(list(zip(given, made[-1].calls, strict=True)), {})
     if open_calls is not None:
         made += open_calls.close(at_end=True)
-    _usable(made)
-    return tuple(made)
+    return made
 
 
 def _assistant(item: TrainMessage, text: str, calls: Sequence[Call]) -> Turn:

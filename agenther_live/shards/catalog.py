@@ -47,14 +47,17 @@ def listed_files(entries: Iterable[Entry]) -> dict[ShardFormat, list[str]]:
     return {fmt: sorted(paths) for fmt, paths in sorted(files.items())}
 
 
+# Their lists may hold one message each, from which no reader could infer that others have more keys.
+_SPELLED_OUT = frozenset(("goal_contrast", "trl_dpo", "trl_dpo_step", "trl_kto"))
+
+
 def _features(fmt: ShardFormat) -> list[str]:
-    # Its lists may hold one message each, from which no reader could infer that others have more keys.
-    nested = {"train": "bool", "weights": "float64"}
-    lines = ["dataset_info:", f"- config_name: {fmt}", "  features:"]
+    lines = [f"- config_name: {fmt}", "  features:"]
     for name, kind in DIALECTS[fmt].columns.items():
         if kind is list:
-            lines += [f"  - name: {name}", "    list:" + (f" {nested[name]}" if name in nested else "")]
-            lines += [] if name in nested else ["      dtype: json"]
+            plain = " bool" if name.endswith("train") else " float64" if name.endswith("weights") else ""
+            lines += [f"  - name: {name}", f"    list:{plain}"]
+            lines += [] if plain else ["      dtype: json"]
         else:
             lines += [f"  - name: {name}", f"    dtype: {_YAML_TYPES[kind]}"]
     return lines
@@ -68,8 +71,11 @@ def _readme(files: dict[ShardFormat, list[str]], rows: dict[ShardFormat, int]) -
         for fmt, paths in shown.items():
             lines += [f"- config_name: {fmt}", "  data_files:", "  - split: train", "    path:"]
             lines += [f"    - {path}" for path in paths]
-        if "goal_contrast" in shown:
-            lines += _features("goal_contrast")
+        # A Parquet file carries its own.
+        spelled = [fmt for fmt in shown if fmt in _SPELLED_OUT and not shown[fmt][0].endswith(".parquet")]
+        lines += ["dataset_info:"] if spelled else []
+        for fmt in spelled:
+            lines += _features(fmt)
     lines += ["---", "# Training shards of AgentHER Live", ""]
     lines += ["Written by the worker after every change; the manifest is what counts.", ""]
     lines += ["| format | shards | rows |", "|---|---|---|"]

@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,19 @@ import orjson
 
 from agenther_live.errors import ShardError
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.writer import ShardFile, sync_folder
+from agenther_live.shards.writer import ShardFile, ShardFiles, sync_folder
 
-__all__ = ["MANIFEST", "RETRACTIONS", "Entry", "Manifest", "Retraction", "live"]
+__all__ = [
+    "MANIFEST",
+    "RETRACTIONS",
+    "Entry",
+    "Manifest",
+    "Retraction",
+    "live",
+    "read_entry",
+    "read_record",
+    "read_retraction",
+]
 
 MANIFEST = "manifest.jsonl"
 RETRACTIONS = "retractions.jsonl"
@@ -34,7 +44,8 @@ class Entry(ShardFile):
 
     `revision` 0 is the shard as it was made; a higher one replaces it and the lower ones of its `seq`, and one with
     no rows takes it away (its `path` is ''). `retractions` is the number of the last retraction that its rows obey.
-    `samples` names the rows of a format that has no room for ids. `published_at` is epoch seconds.
+    `samples` names the rows of a format that has no room for ids. `published_at` is epoch seconds. `statistics` say
+    what it holds and where it comes from (`shards.statistics`).
     """
 
     schema_version: int = 1
@@ -42,6 +53,12 @@ class Entry(ShardFile):
     retractions: int = 0
     published_at: float = 0.0
     samples: tuple[str, ...] = ()
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> ShardFiles:
+        """Which form the file has."""
+        return "parquet" if self.path.endswith(".parquet") else "jsonl"
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Manifest:
         Raises:
             ShardError: where a whole line is no entry.
         """
-        return [self._entry(number, record) for number, record in _read(self.root / MANIFEST)]
+        return [read_entry(record, where) for where, record in _read(self.root / MANIFEST)]
 
     def retractions(self) -> list[Retraction]:
         """Read every retraction, in order.
@@ -85,14 +102,7 @@ class Manifest:
         Raises:
             ShardError: where a whole line is no retraction.
         """
-        found = []
-        for number, record in _read(self.root / RETRACTIONS):
-            try:
-                samples = tuple(map(str, record["samples"]))
-                found.append(Retraction(int(record["seq"]), samples, str(record["reason"]), float(record["at"])))
-            except (KeyError, TypeError, ValueError):
-                raise ShardError(f"{self.root / RETRACTIONS}, line {number}: no retraction") from None
-        return found
+        return [read_retraction(record, where) for where, record in _read(self.root / RETRACTIONS)]
 
     def retracted(self) -> frozenset[str]:
         """Give the ids of all samples that were retracted."""
@@ -110,7 +120,9 @@ class Manifest:
                     if known.sha256 != entry.sha256:
                         raise ShardError(f"shard {entry.seq}: the manifest lists other bytes under {known.path}")
                     return
-            record = {key: value for key, value in asdict(entry).items() if key != "samples" or value}
+            record = {
+                key: value for key, value in asdict(entry).items() if key not in ("samples", "statistics") or value
+            }
             file.append({"v": LINE_VERSION, **record})
 
     def retract(self, samples: Sequence[str], reason: str, *, at: float) -> int:
@@ -129,42 +141,72 @@ class Manifest:
                 file.append({"v": LINE_VERSION, "seq": last, "samples": fresh, "reason": reason, "at": at})
             return last
 
-    def _entry(self, number: int, record: Mapping[str, Any]) -> Entry:
-        try:
-            fmt: ShardFormat = record["format"]
-            return Entry(
-                seq=int(record["seq"]),
-                format=fmt,
-                path=str(record["path"]),
-                rows=int(record["rows"]),
-                sha256=str(record["sha256"]),
-                bytes=int(record["bytes"]),
-                schema_version=int(record["schema_version"]),
-                revision=int(record["revision"]),
-                retractions=int(record["retractions"]),
-                published_at=float(record["published_at"]),
-                samples=tuple(record.get("samples", ())),
-            )
-        except (KeyError, TypeError, ValueError):
-            raise ShardError(f"{self.root / MANIFEST}, line {number}: no manifest entry") from None
+
+def read_entry(record: Mapping[str, Any], where: str) -> Entry:
+    """Make an entry of a manifest line, or of an object that holds one; `where` names it in an error.
+
+    Raises:
+        ShardError: where it is no entry.
+    """
+    try:
+        fmt: ShardFormat = record["format"]
+        return Entry(
+            seq=int(record["seq"]),
+            format=fmt,
+            path=str(record["path"]),
+            rows=int(record["rows"]),
+            sha256=str(record["sha256"]),
+            bytes=int(record["bytes"]),
+            schema_version=int(record["schema_version"]),
+            revision=int(record["revision"]),
+            retractions=int(record["retractions"]),
+            published_at=float(record["published_at"]),
+            samples=tuple(record.get("samples", ())),
+            statistics=dict(record.get("statistics", {})),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ShardError(f"{where}: no manifest entry") from None
 
 
-def _read(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def read_retraction(record: Mapping[str, Any], where: str) -> Retraction:
+    """Make a retraction of its line, or of an object that holds one; `where` names it in an error.
+
+    Raises:
+        ShardError: where it is no retraction.
+    """
+    try:
+        samples = tuple(map(str, record["samples"]))
+        return Retraction(int(record["seq"]), samples, str(record["reason"]), float(record["at"]))
+    except (KeyError, TypeError, ValueError):
+        raise ShardError(f"{where}: no retraction") from None
+
+
+def read_record(line: bytes, where: str) -> Mapping[str, Any]:
+    """Read one line of either file as it stands there.
+
+    Raises:
+        ShardError: where it is no JSON object of this version.
+    """
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        record = None
+    if not isinstance(record, dict):
+        raise ShardError(f"{where}: no JSON object; restore the file or take that line out")
+    if record.get("v") != LINE_VERSION:
+        raise ShardError(f"{where}: written by another version ({record.get('v')!r})")
+    return record
+
+
+def _read(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return
     whole = content[: content.rfind(b"\n") + 1]
     for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            record = None
-        if not isinstance(record, dict):
-            raise ShardError(f"{path}, line {number}: no JSON object; restore the file or take that line out")
-        if record.get("v") != LINE_VERSION:
-            raise ShardError(f"{path}, line {number}: written by another version ({record.get('v')!r})")
-        yield number, record
+        where = f"{path}, line {number}"
+        yield where, read_record(line, where)
 
 
 class _Tail:

@@ -1,15 +1,17 @@
 """Publishing: pending samples become shards, once each, whatever is killed when.
 
+First the ledger is asked for what preference formats are made of (pairs, failures), so that they wait as other samples.
 The order of commit, of which every step can be done again and none can be left out:
 
 1. the ledger commits that shard `seq` holds these samples (`writing`);
-2. the file is written under a temporary name, synced, renamed, its folder synced;
+2. the file is written under a temporary name, synced, renamed, its folder synced, and read again;
 3. the manifest gets its line, synced: from here on readers see the shard;
 4. the ledger commits `published`;
 5. README.md and dataset_info.json are made anew from the manifest.
 
 `recover` finishes what was begun, with the same bytes. Rows are checked before step 1: one that a trainer could not
-take is set aside with a counted word, and a shard that fails as a whole is never begun.
+take is set aside with a counted word, one that must reach no trainer (held out, a secret in it) is withdrawn, and a
+shard that fails as a whole is never begun.
 """
 
 from __future__ import annotations
@@ -20,20 +22,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, get_args
 
 from agenther_live.errors import MoveRefused, ShardError
 from agenther_live.labels import Sample
 from agenther_live.settings import ShardFormat
+from agenther_live.shards.admit import Mixing, Row, admit, blend
 from agenther_live.shards.canonical import RowRefused
 from agenther_live.shards.catalog import write_catalog
-from agenther_live.shards.check import row_problems, shard_problems
-from agenther_live.shards.formats import DIALECTS, SCHEMA_VERSION, encode, row, trains_final_answer
+from agenther_live.shards.check import shard_problems
+from agenther_live.shards.formats import DEMONSTRATIONS, DIALECTS, SCHEMA_VERSION, encode, row
 from agenther_live.shards.heldout import HeldOut
 from agenther_live.shards.manifest import Entry, Manifest, live
+from agenther_live.shards.preference import apart
 from agenther_live.shards.retract import clean_shards
 from agenther_live.shards.rotate import Backlog, Limits, aged, cut, due
-from agenther_live.shards.writer import ShardFile, file_sha256, shard_path, write_shard
+from agenther_live.shards.statistics import measure, origin, warnings
+from agenther_live.shards.stream import verified_lines
+from agenther_live.shards.writer import ShardFile, ShardFiles, file_sha256, shard_path, write_shard
 
 __all__ = ["Due", "Ledger", "Published", "Unfinished", "publish_due", "recover", "retract_due"]
 
@@ -77,6 +83,14 @@ class Ledger(Protocol):
         """Give those of the content hashes that a sample in a shard of this format has (not one that is retracted)."""
         ...
 
+    def derive(self, formats: Collection[ShardFormat]) -> bool:
+        """Make some of what these formats need that is no sample yet; say whether more may be left."""
+        ...
+
+    def withdraw(self, sample_ids: Iterable[str], reason: str) -> Mapping[str, int]:
+        """Keep samples out of every format, for good: those that a shard holds are due to be retracted."""
+        ...
+
     def set_aside(self, fmt: ShardFormat, reasons: Mapping[str, str]) -> None:
         """Keep these samples (id → counted word) out of this format for good."""
         ...
@@ -111,7 +125,11 @@ class Ledger(Protocol):
 
 @dataclass
 class Published:
-    """What one call did. `set_aside` counts words; `waiting` are rows held back so that half train a final answer."""
+    """What one call did.
+
+    `set_aside` counts words; `waiting` are rows held back for company: so that half train a final answer, and for the
+    share of successes.
+    """
 
     shards: list[ShardFile] = field(default_factory=list)
     recovered: list[ShardFile] = field(default_factory=list)
@@ -138,6 +156,8 @@ def publish_due(
     limits: Limits | None = None,
     flush: bool = False,
     held_out: HeldOut | None = None,
+    mixing: Mixing | None = None,
+    files: ShardFiles = "jsonl",
     step: Step = _no_step,
 ) -> Published:
     """Finish what was begun, publish what is due in each format, then what is to be retracted.
@@ -146,110 +166,102 @@ def publish_due(
 
     Raises:
         ShardError: where the volume refuses or the manifest cannot be read; nothing is lost, a later call goes on.
+            Or the folder holds shards of another form than `files`: what was due to be retracted was done then.
     """
-    report = Published()
-    recover(ledger, root, now=now, report=report, step=step)
+    run = _Run(ledger, root, now, limits or Limits(), flush, held_out, mixing or Mixing(), files, step)
+    recover(ledger, root, now=now, files=files, report=run.report, step=step)
+    while ledger.derive(formats):
+        step("derived")
+    entries = Manifest(root).entries()
+    other = _other_form(entries, files)
     for fmt in formats:
-        _publish_format(ledger, root, fmt, limits or Limits(), held_out, now, flush, report, step)
-    retract_due(ledger, root, now=now, report=report, step=step)
-    if entries := Manifest(root).entries():
+        if other is None or not DIALECTS[fmt].listed:
+            _publish_format(run, fmt)
+    retract_due(ledger, root, now=now, report=run.report, step=step)
+    if run.report.shards or run.report.retracted:  # else the log, which grows for ever, is as it was read
+        entries = Manifest(root).entries()
+    if entries:
         write_catalog(root, live(entries))
     step("catalogued")
-    return report
+    if other is not None and any(DIALECTS[fmt].listed and ledger.backlog(fmt).count for fmt in formats):
+        raise ShardError(
+            f"{root} holds {other.files} shards, and shard_files = {files!r}: one folder has one form, for "
+            "load_dataset reads no mix; move the folder away, or set shard_files back"
+        )
+    return run.report
 
 
-def _publish_format(
-    ledger: Ledger,
-    root: Path,
-    fmt: ShardFormat,
-    limits: Limits,
-    held_out: HeldOut | None,
-    now: datetime,
-    flush: bool,
-    report: Published,
-    step: Step,
-) -> None:
-    while due(ledger.backlog(fmt), limits, now=now, flush=flush):
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of one call share."""
+
+    ledger: Ledger
+    root: Path
+    now: datetime
+    limits: Limits
+    flush: bool
+    held_out: HeldOut | None
+    mixing: Mixing
+    files: ShardFiles
+    step: Step
+    report: Published = field(default_factory=Published)
+
+
+def _other_form(entries: Iterable[Entry], files: ShardFiles) -> Entry | None:
+    return next((entry for entry in live(entries) if DIALECTS[entry.format].listed and entry.files != files), None)
+
+
+def _publish_format(run: _Run, fmt: ShardFormat) -> None:
+    ledger, limits, report = run.ledger, run.limits, run.report
+    while due(ledger.backlog(fmt), limits, now=run.now, flush=run.flush):
         # Twice a shard's rows: those that must wait for company do not hide the others.
         samples = ledger.pending(fmt, 2 * limits.rows)
-        rows, refused = _rows(ledger, fmt, samples, held_out)
+        hashes = sorted({sample.content_hash for sample in samples if sample.content_hash})
+        published = set(ledger.published_hashes(fmt, hashes)) if hashes else set()
+        found = admit(fmt, samples, published=published, held_out=run.held_out, mixing=run.mixing)
+        rows, surplus = found.rows, list[Row]()
+        if DIALECTS[fmt].kinds == DEMONSTRATIONS:
+            rows, surplus = blend(rows, run.mixing.success_share)
         # A full load of pending samples has more behind it, so its rest is left to the next round. What waits for
         # company does not age: else it would break all that comes later into tiny shards.
-        made_at = {sample.sample_id: sample.created_at for sample in samples}
-        old = any(aged(made_at[sample_id], limits, now=now) for sample_id, _, final in rows if final)
-        rest = (flush or old) and len(samples) < 2 * limits.rows
-        parts, alone = cut([(len(line), final) for _, line, final in rows], limits, rest=rest)
-        begun = sum(_publish_one(ledger, root, fmt, [rows[at] for at in part], now, report, step) for part in parts)
-        waiting = [rows[at][0] for at in alone]
+        old = any(aged(one.sample.created_at, limits, now=run.now) for one in rows if one.final)
+        rest = (run.flush or old) and len(samples) < 2 * limits.rows
+        parts, alone = cut([(len(one.line), one.final) for one in rows], limits, rest=rest)
+        begun = sum(_publish_one(run, fmt, [rows[at] for at in part]) for part in parts)
         # At most a shard's worth waits: else a run of rows without a final answer would stop the format.
-        refused |= dict.fromkeys(waiting[: max(0, len(waiting) - limits.rows)], "final_share")
+        refused = found.aside
+        for waiting, word in (([rows[at] for at in alone], "final_share"), (surplus, "success_share")):
+            refused |= {one.sample_id: word for one in waiting[: max(0, len(waiting) - limits.rows)]}
         if refused:
             ledger.set_aside(fmt, refused)
-            report.set_aside.update(refused.values())
-        report.waiting = len(waiting)
-        if not (begun or refused):
+        for word in sorted(set(found.barred.values())):
+            ledger.withdraw([key for key, known in found.barred.items() if known == word], word)
+        report.set_aside.update(refused.values())
+        report.set_aside.update(found.barred.values())
+        report.waiting = len(alone) + len(surplus)
+        if not (begun or refused or found.barred):
             return
 
 
-Row = tuple[str, bytes, bool]
-
-
-def _rows(
-    ledger: Ledger, fmt: ShardFormat, samples: Sequence[Sample], held_out: HeldOut | None
-) -> tuple[list[Row], dict[str, str]]:
-    """Make the rows (sample id, line, whether it trains a final answer) and the words for the samples refused."""
-    hashes = sorted({sample.content_hash for sample in samples if sample.content_hash})
-    seen = set(ledger.published_hashes(fmt, hashes)) if hashes else set()
-    rows: list[Row] = []
-    refused: dict[str, str] = {}
-    for sample in samples:
-        reason = held_out.reason(sample) if held_out else None
-        if reason is None and sample.content_hash in seen:
-            reason = "duplicate"
-        if reason is None:
-            try:
-                made = row(fmt, sample)
-                line = encode(made)
-                problems = row_problems(fmt, line)
-            except RowRefused as error:
-                reason = error.reason
-            except (ValueError, TypeError) as error:  # e.g. a cycle or a NaN in a foreign tool schema
-                reason = "encoding"
-                logger.warning("sample %s cannot be written as %s: %s", sample.sample_id, fmt, error)
-            else:
-                if problems:
-                    reason = "check"
-                    logger.warning("sample %s fails the check of %s: %s", sample.sample_id, fmt, problems[0])
-                else:
-                    rows.append((sample.sample_id, line, trains_final_answer(fmt, made)))
-                    seen.update({sample.content_hash} - {""})
-        if reason is not None:
-            refused[sample.sample_id] = reason
-    return rows, refused
-
-
-def _publish_one(
-    ledger: Ledger,
-    root: Path,
-    fmt: ShardFormat,
-    rows: Sequence[Row],
-    now: datetime,
-    report: Published,
-    step: Step,
-) -> bool:
-    lines = [line for _, line, _ in rows]
+def _publish_one(run: _Run, fmt: ShardFormat, rows: Sequence[Row]) -> bool:
+    if fmt == "trl_kto":  # what finds no room waits for the next shard
+        rows, _ = apart(rows, [one.sample.trajectory_id for one in rows])
+    lines = [one.line for one in rows]
     if problems := shard_problems(fmt, lines):
-        report.failed.append(f"{fmt}: {problems[0]}")
+        run.report.failed.append(f"{fmt}: {problems[0]}")
         logger.error("a %s shard of %d rows was not published: %s", fmt, len(rows), problems[0])
         return False
-    ids = [sample_id for sample_id, _, _ in rows]
+    samples = [one.sample for one in rows]
     try:
-        seq = ledger.begin_shard(fmt, ids)
+        seq = run.ledger.begin_shard(fmt, [one.sample_id for one in rows])
     except MoveRefused as error:  # one was withdrawn since it was read: the next call reads anew
-        report.failed.append(f"{fmt}: {error}")
+        run.report.failed.append(f"{fmt}: {error}")
         return False
-    step("begun")
-    report.shards.append(_finish(ledger, root, seq, fmt, ids, lines, now, step))
+    run.step("begun")
+    made = [one.made for one in rows]
+    run.report.shards.append(
+        _finish(run.ledger, run.root, seq, fmt, samples, made, lines, run.now, run.files, run.step)
+    )
     return True
 
 
@@ -258,30 +270,43 @@ def _finish(
     root: Path,
     seq: int,
     fmt: ShardFormat,
-    ids: Sequence[str],
+    samples: Sequence[Sample],
+    rows: Sequence[Mapping[str, Any]],
     lines: Sequence[bytes],
     now: datetime,
+    files: ShardFiles,
     step: Step,
 ) -> ShardFile:
-    shard = write_shard(root, seq, fmt, lines, step=step)
-    step("renamed")
-    manifest = Manifest(root)
-    manifest.add(
-        Entry(
-            **vars(shard),
-            schema_version=SCHEMA_VERSION,
-            published_at=_epoch(now),
-            samples=tuple(ids) if not DIALECTS[fmt].listed else (),
-        )
+    listed = DIALECTS[fmt].listed
+    shard = write_shard(root, seq, fmt, lines, files=files if listed else "jsonl", step=step)
+    statistics = measure(fmt, rows, None if listed else [origin(sample) for sample in samples])
+    entry = Entry(
+        **vars(shard),
+        schema_version=SCHEMA_VERSION,
+        published_at=_epoch(now),
+        samples=() if listed else tuple(sample.sample_id for sample in samples),
+        statistics=statistics,
     )
+    if verified_lines(root, entry) != list(lines):
+        raise ShardError(f"shard {root / entry.path} was not written as it was checked; it is not published")
+    step("renamed")
+    Manifest(root).add(entry)
     step("listed")
     ledger.publish_shard(shard)
     step("published")
+    for text in warnings(statistics, entry.rows):
+        logger.warning("shard %s: %s", entry.path, text)
     return shard
 
 
 def recover(
-    ledger: Ledger, root: Path, *, now: datetime, report: Published | None = None, step: Step = _no_step
+    ledger: Ledger,
+    root: Path,
+    *,
+    now: datetime,
+    files: ShardFiles = "jsonl",
+    report: Published | None = None,
+    step: Step = _no_step,
 ) -> Published:
     """Finish every shard that was begun: with the same bytes, or from the manifest where it is listed already.
 
@@ -295,9 +320,11 @@ def recover(
     unfinished = ledger.unfinished_shards()
     if not unfinished:
         return report
-    listed = {entry.seq: entry for entry in Manifest(root).entries() if entry.revision == 0}
+    entries = Manifest(root).entries()
+    listed = {entry.seq: entry for entry in entries if entry.revision == 0}
+    other = _other_form(entries, files)
+    form = files if other is None else other.files
     for shard in unfinished:
-        ids = [sample.sample_id for sample in shard.samples]
         if entry := listed.get(shard.seq):
             path = root / entry.path
             if not path.exists() or file_sha256(path) != entry.sha256:
@@ -306,17 +333,19 @@ def recover(
             ledger.publish_shard(done)
         else:
             try:
-                lines = [encode(row(shard.format, sample)) for sample in shard.samples]
+                rows = [row(shard.format, sample) for sample in shard.samples]
+                lines = [encode(made) for made in rows]
                 problems = shard_problems(shard.format, lines)
             except RowRefused as error:
-                lines, problems = [], [str(error)]
+                rows, lines, problems = [], [], [str(error)]
             if problems:
                 logger.error("shard %d was given up: %s", shard.seq, problems[0])
-                (root / shard_path(shard.format, shard.seq)).unlink(missing_ok=True)
+                for each in get_args(ShardFiles):
+                    (root / shard_path(shard.format, shard.seq, files=each)).unlink(missing_ok=True)
                 ledger.abandon_shard(shard.seq, problems[0])
                 report.failed.append(f"{shard.format}: {problems[0]}")
                 continue
-            done = _finish(ledger, root, shard.seq, shard.format, ids, lines, now, step)
+            done = _finish(ledger, root, shard.seq, shard.format, shard.samples, rows, lines, now, form, step)
         report.recovered.append(done)
     return report
 

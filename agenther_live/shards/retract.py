@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from agenther_live.shards.manifest import Entry, Manifest, live
+from agenther_live.shards.statistics import measure
 from agenther_live.shards.stream import verified_lines
 from agenther_live.shards.writer import write_shard
 
@@ -21,6 +23,14 @@ __all__ = ["clean_shards"]
 
 def _ids(entry: Entry, lines: list[bytes]) -> list[str]:
     return list(entry.samples) or [orjson.loads(line)["sample_id"] for line in lines]
+
+
+def _measured(entry: Entry, lines: list[bytes]) -> dict[str, Any]:
+    """Measure what stays; where the rows do not say where they come from, the older figures stand for it."""
+    found = measure(entry.format, [orjson.loads(line) for line in lines])
+    if entry.samples:
+        found |= {name: value for name, value in entry.statistics.items() if name in ("goals", "kinds", "lineage")}
+    return found | {"lineage": {**found["lineage"], "parents": [entry.path]}}
 
 
 def clean_shards(root: Path, where: Collection[int] | None, *, at: float, step: Callable[[str], None]) -> list[Entry]:
@@ -47,10 +57,18 @@ def clean_shards(root: Path, where: Collection[int] | None, *, at: float, step: 
         kept = [(sample, line) for sample, line in zip(ids, lines, strict=True) if sample not in gone]
         revision = entry.revision + 1
         fresh = replace(
-            entry, revision=revision, retractions=retractions[-1].seq, published_at=at, rows=len(kept), path=""
+            entry,
+            revision=revision,
+            retractions=retractions[-1].seq,
+            published_at=at,
+            rows=len(kept),
+            path="",
+            statistics=_measured(entry, [line for _, line in kept]),
         )
         if kept:
-            shard = write_shard(root, entry.seq, entry.format, [line for _, line in kept], revision=revision)
+            shard = write_shard(
+                root, entry.seq, entry.format, [line for _, line in kept], revision=revision, files=entry.files
+            )
             samples = tuple(sample for sample, _ in kept) if entry.samples else ()
             fresh = replace(fresh, path=shard.path, sha256=shard.sha256, bytes=shard.bytes, samples=samples)
         else:

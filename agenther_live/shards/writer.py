@@ -8,13 +8,15 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from agenther_live.errors import ShardError
 from agenther_live.settings import ShardFormat
 
-__all__ = ["ShardFile", "file_sha256", "replace_file", "shard_path", "sync_folder", "write_shard"]
+__all__ = ["ShardFile", "ShardFiles", "file_sha256", "replace_file", "shard_path", "sync_folder", "write_shard"]
 
 Step = Callable[[str], None]
+ShardFiles = Literal["jsonl", "parquet"]
 TEMPORARY = ".tmp"  # beside the format folders, so that a listing of those shows shards only
 
 
@@ -30,13 +32,13 @@ class ShardFile:
     bytes: int
 
 
-def shard_path(fmt: ShardFormat, seq: int, revision: int = 0) -> str:
+def shard_path(fmt: ShardFormat, seq: int, revision: int = 0, files: ShardFiles = "jsonl") -> str:
     """Name a shard: zero-padded, so that names sort as they were made.
 
     A revision (the shard again, without rows that were retracted) sorts right behind what it replaces, and before
     the next shard.
     """
-    return f"{fmt}/{seq:08d}.r{revision}.jsonl" if revision else f"{fmt}/{seq:08d}.jsonl"
+    return f"{fmt}/{seq:08d}.r{revision}.{files}" if revision else f"{fmt}/{seq:08d}.{files}"
 
 
 def sync_folder(folder: Path) -> None:
@@ -86,7 +88,14 @@ def replace_file(root: Path, path: str, chunks: Iterable[bytes], *, step: Step |
 
 
 def write_shard(
-    root: Path, seq: int, fmt: ShardFormat, lines: Iterable[bytes], *, revision: int = 0, step: Step | None = None
+    root: Path,
+    seq: int,
+    fmt: ShardFormat,
+    lines: Iterable[bytes],
+    *,
+    revision: int = 0,
+    files: ShardFiles = "jsonl",
+    step: Step | None = None,
 ) -> ShardFile:
     """Write the encoded rows of one shard; the same rows give the same bytes.
 
@@ -96,8 +105,13 @@ def write_shard(
         ShardError: where the volume refuses.
     """
     kept = list(lines)
-    path = shard_path(fmt, seq, revision)
-    sha256, size = replace_file(root, path, kept, step=step)
+    path = shard_path(fmt, seq, revision, files)
+    chunks = kept
+    if files == "parquet":
+        from agenther_live.shards.parquet import to_parquet  # loads Arrow, which JSONL can do without
+
+        chunks = [to_parquet(fmt, kept)]
+    sha256, size = replace_file(root, path, chunks, step=step)
     return ShardFile(seq, fmt, path, len(kept), sha256, size)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from agenther_live.labels import Sample, TrainMessage
+from agenther_live.shards.pairing import pair, step
 from agenther_live.trajectory import Message
 
 AT = datetime(2026, 3, 1, 12, 0, 0)  # noqa: DTZ001 - our times are naive UTC
@@ -143,3 +144,53 @@ def no_final(n: int = 0, **given: Any) -> Sample:
         ],
         **{**values, **given},
     )
+
+
+def failed(n: int = 0, **given: Any) -> Sample:
+    """A failed run for the goal of `one_call(n)`, in the same words: it asked for the price."""
+    values = {"trajectory_id": f"failed-{n}", "tools": (WEIGH,), "goal": f"Weigh pear {n}."}
+    return sample(
+        [
+            system("You stand behind the counter."),
+            user(f"Weigh pear {n}."),
+            said("", call("f", "price", {"fruit": "pear"})),
+            tool("f", "40"),
+            said("It weighs 40 g."),
+        ],
+        **{
+            **values,
+            "original_goal": values["goal"],
+            "kind": "failure",
+            "prompt_len": 2,
+            "severity": 0.6,
+            "failure_type": "wrong_result",
+            **given,
+        },
+    )
+
+
+def late_failure(n: int = 0, **given: Any) -> Sample:
+    """A failed run that does as `one_call(n)` does, and then misreads the scale."""
+    messages = [*one_call(n).messages[:-1], said("It weighs 810 g.")]
+    return failed(n, trajectory_id=f"late-{n}").model_copy(update={"messages": tuple(messages), **given})
+
+
+def a_pair(n: int = 0, **given: Any) -> Sample:
+    """One prompt, the run that reached the goal and one that did not."""
+    made = pair(one_call(n), failed(n))
+    assert isinstance(made, Sample)
+    return made.model_copy(update=given)
+
+
+def a_step(n: int = 0, **given: Any) -> Sample:
+    """The first turn in which a good run and a bad one differ: here the answer, after the same call."""
+    made = step(one_call(n), late_failure(n))
+    assert isinstance(made, Sample)
+    return made.model_copy(update=given)
+
+
+def first_step(n: int = 0) -> Sample:
+    """The same where they differ at once: a call against another."""
+    made = step(one_call(n), failed(n))
+    assert isinstance(made, Sample)
+    return made

@@ -1,10 +1,9 @@
-"""Run as a process of its own: publish what a ledger holds, and die by SIGKILL at the n-th step of a name."""
+"""In a process of its own: publish what a ledger holds, and die by SIGKILL at the n-th step of a name."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,7 +30,3 @@ def main(folder: Path, name: str, count: int) -> None:
         flush=True,
         step=step,
     )
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from agenther_live.errors import MoveRefused
 from agenther_live.labels import Sample
 from agenther_live.settings import ShardFormat
+from agenther_live.shards.formats import kinds_of
+from agenther_live.shards.pairing import contrast
 from agenther_live.shards.publish import Due, Unfinished
 from agenther_live.shards.rotate import Backlog
 from agenther_live.shards.writer import ShardFile
@@ -49,19 +52,51 @@ class SqliteLedger:
                 ],
             )
 
+    def derive(self, formats: Collection[ShardFormat]) -> bool:
+        """Contrasts only: pairs are what a buffer finds."""
+        if "goal_contrast" not in formats:
+            return False
+        with self._db() as db:
+            bodies = db.execute("select body from samples where state in ('pending', 'emitted')").fetchall()
+            known = {i for (i,) in db.execute("select id from samples")}
+        made = [Sample.model_validate_json(body) for (body,) in bodies]
+        fresh = [
+            contrast(one, one.outcome_rev)
+            for one in made
+            if one.kind == "hindsight" and contrast(one, one.outcome_rev).sample_id not in known
+        ]
+        self.add(fresh)
+        return False
+
+    def withdraw(self, sample_ids: Iterable[str], reason: str) -> Counter[str]:
+        moved: Counter[str] = Counter()
+        with self._db() as db:
+            for one in sample_ids:
+                held = db.execute("select count(*) from held where id = ?", (one,)).fetchone()[0]
+                moved["retracted" if held else "withdrawn"] += 1
+                db.execute("update samples set state = ? where id = ?", (max(moved), one))
+                if held:
+                    db.execute("insert or ignore into retractions values (?, ?, null)", (one, reason))
+        return moved
+
     _WAITING = """from samples s where s.state in ('pending', 'emitted')
+        and instr(:kinds, json_extract(s.body, '$.kind')) > 0
         and not exists (select 1 from held h where h.id = s.id and h.fmt = :fmt)
         and not exists (select 1 from aside a where a.id = s.id and a.fmt = :fmt)"""
 
+    @staticmethod
+    def _asked(fmt: ShardFormat) -> dict[str, str]:
+        return {"fmt": fmt, "kinds": " ".join(kinds_of(fmt))}
+
     def backlog(self, fmt: ShardFormat) -> Backlog:
         with self._db() as db:
-            count, oldest = db.execute(f"select count(*), min(at) {self._WAITING}", {"fmt": fmt}).fetchone()
+            count, oldest = db.execute(f"select count(*), min(at) {self._WAITING}", self._asked(fmt)).fetchone()
         return Backlog(count, datetime.fromisoformat(oldest) if oldest else None)
 
     def pending(self, fmt: ShardFormat, limit: int) -> list[Sample]:
         query = f"select body {self._WAITING} order by n limit :limit"
         with self._db() as db:
-            return [Sample.model_validate_json(b) for (b,) in db.execute(query, {"fmt": fmt, "limit": limit})]
+            return [Sample.model_validate_json(b) for (b,) in db.execute(query, {**self._asked(fmt), "limit": limit})]
 
     def published_hashes(self, fmt: ShardFormat, hashes: Sequence[str]) -> set[str]:
         with self._db() as db:

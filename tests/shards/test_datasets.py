@@ -11,7 +11,25 @@ import pytest
 from agenther_live.shards.formats import encode, row
 from agenther_live.shards.publish import publish_due
 from agenther_live.shards.rotate import Limits
-from tests.shards.examples import AT, PRICE, WEIGH, call, hindsight, no_final, one_call, plain, said, sample, tool, user
+from agenther_live.shards.stream import read_rows
+from tests.shards.examples import (
+    AT,
+    PRICE,
+    WEIGH,
+    a_pair,
+    a_step,
+    call,
+    failed,
+    first_step,
+    hindsight,
+    no_final,
+    one_call,
+    plain,
+    said,
+    sample,
+    tool,
+    user,
+)
 from tests.shards.ledger import SqliteLedger
 
 
@@ -67,21 +85,28 @@ def test_every_order_of_shards_loads_as_it_was_written(datasets, tmp_path, fmt, 
         assert list(loaded) == wanted
 
 
-def test_the_readme_makes_each_format_a_configuration(datasets, tmp_path):
+LISTED = ("trl_sft", "trl_dpo", "trl_dpo_step", "trl_kto", "goal_contrast", "sharegpt", "swift_sft", "swift_dpo")
+
+
+@pytest.mark.parametrize("files", ["jsonl", "parquet"])
+def test_the_readme_makes_each_format_a_configuration(datasets, tmp_path, files):
     ledger = SqliteLedger(tmp_path / "ledger.db")
-    samples = [*varied(), no_final(1)]
-    ledger.add(samples)
+    ledger.add([*varied(), no_final(1), failed(1), a_step(2), first_step(3), a_step(4), a_pair(5), a_pair(6)])
     root = tmp_path / "shards"
-    formats = ("trl_sft", "sharegpt", "goal_contrast", "swift_sft", "axolotl_sft", "openai_sft")
-    publish_due(ledger, root, formats, now=AT + timedelta(hours=1), limits=Limits(rows=2), flush=True)
-    (root / "trl_sft" / "99999999.jsonl").write_text('{"not": "published"}\n')
-    for fmt in formats[:-1]:
+    formats = (*LISTED, "openai_sft")
+    late = AT + timedelta(hours=1)
+    publish_due(ledger, root, formats, now=late, limits=Limits(rows=2), flush=True, files=files)
+    (root / "trl_sft" / f"99999999.{files}").write_text('{"not": "published"}\n')
+    for fmt in LISTED:
         loaded = datasets.load_dataset(str(root), fmt, split="train", cache_dir=str(tmp_path / "cache"))
-        wanted = []
-        for path in sorted((root / fmt).glob("0*.jsonl")):
-            wanted += [json.loads(line) for line in path.read_bytes().splitlines()]
-        assert list(loaded) == wanted, fmt
-        assert len(loaded) == {"sharegpt": 5, "goal_contrast": 2}.get(fmt, 7)
+        assert list(loaded) == [found.row for found in read_rows(root, fmt)], fmt
+        assert len(loaded) == {
+            "sharegpt": 5, "goal_contrast": 2, "trl_kto": 8, "trl_dpo": 2, "trl_dpo_step": 3, "swift_dpo": 2,
+        }.get(fmt, 7)  # fmt: skip
+    if files == "parquet":  # the files speak for themselves
+        one = str(min((root / "trl_sft").glob("0*.parquet")))
+        loaded = datasets.load_dataset("parquet", data_files=one, split="train", cache_dir=str(tmp_path / "cache"))
+        assert list(loaded) == [found.row for found in read_rows(root, "trl_sft")][: len(loaded)]
 
 
 def test_dataset_info_leads_to_the_live_shards(datasets, tmp_path):

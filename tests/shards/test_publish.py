@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from agenther_live.shards.manifest import Manifest, live
 from agenther_live.shards.publish import publish_due
 from agenther_live.shards.rotate import Limits
 from agenther_live.shards.stream import read_rows
+from tests import forking
 from tests.shards import killed
 from tests.shards.examples import AT, hindsight, no_final, one_call, plain
 from tests.shards.ledger import SqliteLedger
@@ -213,11 +212,6 @@ def test_an_unfinished_shard_that_would_be_refused_is_given_up(ledger, root):
     assert [shard.seq for shard in publish(ledger, root).shards] == [2]
 
 
-def run(folder: Path, name: str, count: int) -> int:
-    command = [sys.executable, "-m", "tests.shards.killed", str(folder), name, str(count)]
-    return subprocess.run(command, check=False, timeout=60).returncode
-
-
 def whole(folder: Path) -> None:
     killed.main(folder, "-", 1)
 
@@ -238,7 +232,7 @@ def test_killed_at_a_step_and_started_again(tmp_path, name):
         whole(folder)
         ledger.add(samples[3:])
         ledger.retract([samples[1].sample_id], "wrong")
-    assert run(folders[0], name, 1) == -signal.SIGKILL
+    assert forking.run(killed.main, folders[0], name, 1) == -signal.SIGKILL
     whole(folders[0])
     whole(folders[1])
     assert contents(folders[0] / "shards") == contents(folders[1] / "shards")
