@@ -9,14 +9,20 @@ from agenther_live.trajectory import Message, Record, Stage
 
 FailureType = Literal["incomplete", "constraint_violation", "wrong_result", "tool_error", "hallucination", "off_topic"]
 VerdictStatus = Literal["ok", "unanswered"]
-SampleKind = Literal["hindsight", "success"]
+SampleKind = Literal["hindsight", "success", "contrast", "failure", "pair", "step"]
+"""What a sample is: a demonstration (hindsight, success), or what preference formats are made of: the two goals of one
+run (contrast), a failed run under its own goal (failure), two runs for one prompt (pair), their first different turn
+(step)."""
+Strategy = Literal["final", "future"]
+CanaryKind = Literal["foreign", "number", "entity", "write_left_out", "requirement_back", "failed_goal"]
 
 
 class Analysis(Record):
     """Stage 1: what went wrong.
 
     `severity` v in [0, 1], 1 = worst; `weight` w = 1 − v = exp(−P / 2N) (paper, section on severity weighting;
-    N = max(5, steps)). `critical_step` is the index of the step after which the goal was lost.
+    N = max(5, steps)). `critical_step` is the index of the first step after which the goal was lost,
+    `critical_evidence` are the indices of the messages that show it.
     """
 
     trajectory_id: str
@@ -25,6 +31,7 @@ class Analysis(Record):
     weight: float
     recoverable: bool
     critical_step: int | None = None
+    critical_evidence: tuple[int, ...] = ()
     explanation: str = ""
     method: str = "rules"
 
@@ -40,16 +47,24 @@ class Verdict(Record):
     prompt_version: str = ""
 
 
+class Proven(Record):
+    """A sentence, with the indices of the messages that prove it."""
+
+    text: str
+    messages: tuple[int, ...] = ()
+
+
 class Goal(Record):
     """Stage 3: a hindsight goal ĝ with the verdicts on it. `evidence` are indices into the trajectory's messages.
 
     `reason` is a word that statistics can count ('accepted', 'check:grounding', 'judge:veto', 'gate', …);
-    `detail` says it in a sentence.
+    `detail` says it in a sentence. `requirements` is T as a checklist: each requirement with the messages that prove
+    it.
     """
 
     goal_id: str
     trajectory_id: str
-    strategy: str = "final"
+    strategy: Strategy = "final"
     hindsight_goal: str
     confidence: float = 0.0
     accepted: bool = False
@@ -59,6 +74,34 @@ class Goal(Record):
     evidence: tuple[int, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     attempt: int = 1
+    prompt_version: str = ""
+    requirements: tuple[Proven, ...] = ()
+
+
+class Canary(Record):
+    """A goal that is known to be bad, and what each judge said of it; never a sample.
+
+    `proven`: the deterministic checks show it to be false; only the failed goal itself may be unproven. A judge
+    accepts it that calls it valid with a confidence of at least `theta`.
+    """
+
+    canary_id: str
+    trajectory_id: str
+    kind: CanaryKind
+    goal: str
+    proven: bool
+    theta: float
+    verdicts: tuple[Verdict, ...]
+
+    def accepted_by(self, verdict: Verdict) -> bool:
+        """Whether this verdict accepts it."""
+        return verdict.status == "ok" and verdict.is_valid and verdict.confidence >= self.theta
+
+    @property
+    def disputes(self) -> bool:
+        """Whether the outcome is in doubt: nothing proves that the goal failed, and every judge says it was met."""
+        known = self.kind != "failed_goal" or self.proven
+        return not known and bool(self.verdicts) and all(map(self.accepted_by, self.verdicts))
 
 
 class TrainMessage(Record):
@@ -73,13 +116,19 @@ class Sample(Record):
     """The canonical training example from which every shard format is made.
 
     `sample_id` hashes trajectory, outcome revision, goal and form; `content_hash` hashes what is trained, and
-    finds exact duplicates.
+    finds exact duplicates. `strategy` 'future' marks the sample of a cut run; `writes` says whether it
+    trains a call that changes something.
+
+    A pair or step has its prompt in `messages[:prompt_len]` and the better response behind it; `rejected` is the worse
+    response to the same prompt, by the run of `rejected_trajectory_id`. `sources` are the samples it was made of.
     """
 
     sample_id: str
     trajectory_id: str
     goal_id: str | None = None
     kind: SampleKind
+    strategy: Strategy = "final"
+    writes: bool | None = None
     goal: str
     original_goal: str
     messages: tuple[TrainMessage, ...]
@@ -96,12 +145,17 @@ class Sample(Record):
     outcome_rev: int = 1
     content_hash: str = ""
     created_at: datetime | None = None
+    prompt_len: int | None = None
+    rejected: tuple[TrainMessage, ...] = ()
+    rejected_trajectory_id: str | None = None
+    sources: tuple[str, ...] = ()
 
 
 class Relabeling(Record):
     """The result of Algorithm 1 on one failed trajectory.
 
-    `stage` is 'relabeled' (then `sample` is set), 'rejected' or 'errored'; `reason` is the counted word.
+    `stage` is 'relabeled' (then `sample` is set), 'rejected' or 'errored'; `reason` is the counted word. `more` holds
+    the samples of cut runs (strategy `future`), `achievements` what stage 2 found.
     """
 
     trajectory_id: str
@@ -110,5 +164,8 @@ class Relabeling(Record):
     detail: str = ""
     analysis: Analysis | None = None
     goals: tuple[Goal, ...] = ()
+    canaries: tuple[Canary, ...] = ()
     sample: Sample | None = None
+    more: tuple[Sample, ...] = ()
+    achievements: tuple[Proven, ...] = ()
     retry_after: float | None = None

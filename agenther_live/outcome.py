@@ -21,6 +21,9 @@ RANKS: Final[tuple[EvidenceSource, ...]] = ("person", "reward", "evaluator", "ju
 
 RECURSION_LIMIT = "GraphRecursionError"
 
+DISPUTE = "dispute"  # key of the evidence of a panel that calls the failed goal met, word for word
+IGNORED = "ignored"  # value of evidence by which an agent's declared polarity silences how a run ended
+
 # Errors by the name of their type: the model's provider, the network, or the process going down. None of them says
 # anything about what the agent did.
 _ELSEWHERE: Final = frozenset(
@@ -178,14 +181,19 @@ def decide(
         (item.score for item in reversed(ordered) if item.source == "reward" and _is_score(item.score)),
         None,
     )
+    disputed = next((item.comment or "" for item in ordered if (item.source, item.key) == ("judge", DISPUTE)), None)
     for source in RANKS:
+        if source == "terminal" and (signs := [item for item in ordered if item.source == "terminal"]):
+            ordered = signs[-1:]  # the latest reading of the signs counts, also where it says nothing
         said = [
             (item, verdict)
             for item in ordered
             if item.source == source and (verdict := verdict_of(item, success_threshold=success_threshold)) is not None
         ]
         if said:
-            return _weigh(source, said, reward)
+            return _in_doubt(_weigh(source, said, reward), disputed)
+    if any(item.source == "terminal" and item.value == IGNORED for item in ordered[-1:]):
+        return Outcome(reward=reward, reason="its agent is declared so that this end says nothing")
     outcome = terminal_outcome(
         status,
         error_type=error_type,
@@ -193,7 +201,14 @@ def decide(
         final_answer=final_answer,
         answers=answers,
     )
-    return outcome if reward is None else outcome.model_copy(update={"reward": reward})
+    return _in_doubt(outcome if reward is None else outcome.model_copy(update={"reward": reward}), disputed)
+
+
+def _in_doubt(outcome: Outcome, disputed: str | None) -> Outcome:
+    """A failure that a panel disputes is unknown until a person says so; what a person said is not in doubt."""
+    if disputed is None or outcome.label != "failure" or outcome.source == "person":
+        return outcome
+    return Outcome(reward=outcome.reward, source="judge", reason=f"in dispute: {disputed}")
 
 
 def _weigh(source: EvidenceSource, said: Sequence[tuple[Evidence, bool]], reward: float | None) -> Outcome:

@@ -13,7 +13,8 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,10 @@ from agenther_live.journal.framing import decode_line, encode_line, scan
 from agenther_live.limits import Breaker, Budget, Pace
 from agenther_live.relabel.models import ChatModel, ModelReply, ModelRequest
 
-__all__ = ["Budget", "CallRow", "RememberedModel", "Replies", "marker_key"]
+__all__ = ["Budget", "CallRow", "RememberedModel", "Replies", "about", "marker_key"]
+
+about: ContextVar[str | None] = ContextVar("about", default=None)
+"""The trajectory that models are asked about now, so that a deletion finds what they replied."""
 
 _STORED = ".stored.jsonl"
 _ROWS = 2000
@@ -33,7 +37,10 @@ _GRACE_SECONDS = 1.5  # a caller that is told to stop waits so long for the repl
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One paid call, as the buffer keeps it. `at` is naive UTC; `cost_usd` None where the price is unknown."""
+    """One paid call, as the buffer keeps it. `at` is naive UTC; `cost_usd` None where the price is unknown.
+
+    `trajectory_id` is the one that it was first asked about.
+    """
 
     call_key: str
     purpose: str
@@ -44,6 +51,7 @@ class CallRow:
     status: str
     at: datetime
     text: str
+    trajectory_id: str | None = None
 
 
 def marker_key(folder: Path) -> bytes:
@@ -113,8 +121,7 @@ class Replies:
         self._in_flight: dict[str, asyncio.Task[ModelReply]] = {}
         self._descriptor: int | None = None
         self._size = 0
-        stamp = datetime.fromtimestamp(clock(), UTC).strftime("%Y%m%dT%H%M%S")
-        self._path = folder / f"{stamp}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self._path = self._fresh_path()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path in sorted(folder.glob("*.jsonl")):
@@ -122,7 +129,12 @@ class Replies:
         except OSError as error:
             raise HomeError(f"the store of replies {folder} cannot be read: {error.strerror or error}") from None
 
-    def _read(self, path: Path) -> None:
+    def _fresh_path(self) -> Path:
+        """Name the next file; it sorts by when it was begun."""
+        stamp = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%dT%H%M%S")
+        return self.folder / f"{stamp}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+
+    def _read(self, path: Path, *, spent: bool = True) -> None:
         data = path.read_bytes()
         fresh = not path.name.endswith(_STORED)
         for start, end, record in scan(data):
@@ -130,7 +142,9 @@ class Replies:
                 self.damaged += 1
                 continue
             self._index[bytes.fromhex(record["key"])] = (path, start, end - start)
-            self.budget.spent(record["prompt_tokens"] + record["completion_tokens"], record["cost_usd"], record["at"])
+            if spent:
+                tokens = record["prompt_tokens"] + record["completion_tokens"]
+                self.budget.spent(tokens, record["cost_usd"], record["at"])
             if fresh:
                 self._waiting.append(_row(record))
         if fresh:
@@ -183,6 +197,7 @@ class Replies:
             "completion_tokens": reply.completion_tokens,
             "cost_usd": reply.cost_usd,
             "at": now,
+            "about": about.get(),
         }
         self.budget.spent(reply.prompt_tokens + reply.completion_tokens, reply.cost_usd, now)
         line = encode_line(record)
@@ -214,7 +229,14 @@ class Replies:
             self._old.clear()
 
     def forget_before(self, moment: datetime) -> int:
-        """Delete the confirmed files of processes that began before this naive UTC time; gives how many."""
+        """Delete the confirmed files that were begun before this naive UTC time; gives how many.
+
+        The file that is written now is ended at the end of its day, so that it can go in its turn.
+        """
+        if self._path.name[:8] < self._fresh_path().name[:8]:
+            self.close()
+            self._path = self._fresh_path()
+            self.confirm([])
         stamp = moment.strftime("%Y%m%dT%H%M%S")
         gone = [path for path in self.folder.glob(f"*{_STORED}") if path.name < stamp]
         for path in gone:
@@ -223,6 +245,29 @@ class Replies:
             lost = set(gone)
             self._index = {key: at for key, at in self._index.items() if at[0] not in lost}
         return len(gone)
+
+    def erase(self, trajectory_ids: Collection[str], mark: Callable[[str], str]) -> int:
+        """Take out of every file what was replied about these trajectories; gives how many replies that were.
+
+        What they cost stays, under `mark(call_key)`. Lines that cannot be read go from the files that are rewritten.
+
+        Raises:
+            HomeError: a file cannot be read or written; the others may be done already, and a second try goes on.
+        """
+        self.close()
+        gone = 0
+        try:
+            for path in sorted(self.folder.glob("*.jsonl")):
+                gone += _without(path, trajectory_ids, mark)
+            self._index.clear()
+            self._waiting.clear()
+            self._old.clear()
+            self.damaged = 0
+            for path in sorted(self.folder.glob("*.jsonl")):
+                self._read(path, spent=False)
+        except OSError as error:
+            raise HomeError(f"replies in {self.folder} cannot be rewritten: {error.strerror or error}") from None
+        return gone
 
     def remembered(self, model: ChatModel, *, retries: int = 2) -> RememberedModel:
         """The model behind this store: the same in use, with nothing paid for twice."""
@@ -247,7 +292,7 @@ class Replies:
             self._descriptor = None
             self._size = 0
             self._old.append(self._path)
-            self._path = self._path.with_name(f"{self._path.name.split('.')[0]}-{secrets.token_hex(2)}.jsonl")
+            self._path = self._fresh_path()
 
 
 class RememberedModel:
@@ -264,6 +309,16 @@ class RememberedModel:
     def name(self) -> str:
         """The model's name."""
         return self.model.name
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What so many tokens cost in US dollars; None where the model does not know."""
+        found = getattr(self.model, "price", None)
+        return found(prompt_tokens, completion_tokens) if found else None
+
+    @property
+    def identity(self) -> str:
+        """The model and where it is asked."""
+        return self._identity
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         """Give the stored reply, or ask, keep and give."""
@@ -322,6 +377,23 @@ class RememberedModel:
         raise AssertionError("unreachable")
 
 
+def _without(path: Path, trajectory_ids: Collection[str], mark: Callable[[str], str]) -> int:
+    """Rewrite one file of replies, whole or not at all, if it holds anything about these trajectories."""
+    records = [record for _, _, record in scan(path.read_bytes())]
+    hit = [record for record in records if record is not None and record.get("about") in trajectory_ids]
+    if not hit:
+        return 0
+    for record in hit:
+        record |= {"key": mark(record["key"]), "text": "", "finish_reason": "deleted", "about": None}
+    draft = path.with_name(f".{path.name}.new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.writelines(encode_line(record) for record in records if record is not None)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return len(hit)
+
+
 def _row(record: dict[str, Any]) -> CallRow:
     return CallRow(
         call_key=record["key"],
@@ -333,4 +405,5 @@ def _row(record: dict[str, Any]) -> CallRow:
         status=record["finish_reason"],
         at=datetime(1970, 1, 1) + timedelta(seconds=record["at"]),  # noqa: DTZ001  naive UTC, as everywhere
         text=record["text"],
+        trajectory_id=record.get("about"),
     )

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -32,17 +31,15 @@ from agenther_live.demo.goals import Requirements, broken, read_goal
 from agenther_live.demo.truth import goal_is_true
 from agenther_live.labels import Analysis
 from agenther_live.relabel import Policy, RulesExtractor
-from agenther_live.relabel.calls import View, name_words, view
+from agenther_live.relabel.calls import view
+from agenther_live.relabel.canaries import ENTITIES, NUMBERS, nearest, put_back, swapped, without_write
 from agenther_live.relabel.checks import contradicts
 from agenther_live.relabel.demonstrate import demonstrate
 from agenther_live.relabel.doubts import doubts
 from agenther_live.relabel.ground import leaked, ungrounded
 from agenther_live.relabel.grounds import proven_places
 from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.lexicon import CURRENCIES, SYNONYMS
-from agenther_live.relabel.mentions import content_words, find_mentions, fold, number, stem
 from agenther_live.relabel.models import Case, Proposal, Refused, Requirement
-from agenther_live.relabel.predicates import Bound, compile_goal, phrase_start
 from agenther_live.relabel.template import compose
 from agenther_live.trajectory import Outcome, Trajectory
 from benchmarks.common import (
@@ -167,64 +164,8 @@ def _falsehood(run: DemoRun, answer: str | None) -> Callable[[str], bool]:
 # --- negatives --------------------------------------------------------------------------------------------------------
 
 
-def nearest(subject: Subject, others: Sequence[Subject]) -> str | None:
-    mine = set(content_words(subject.goal))
-    foreign = [each for each in others if each.task != subject.task and fold(each.goal) != fold(subject.goal)]
-
-    def overlap(each: Subject) -> float:
-        theirs = set(content_words(each.goal))
-        return len(mine & theirs) / max(1, len(mine | theirs))
-
-    best = max(foreign, key=overlap, default=None)
-    return best.goal if best else None
-
-
-def swapped(goal: str, seen: View, rng: random.Random, kinds: tuple[str, ...]) -> str | None:
-    """The goal with one mention of these kinds replaced by another one that the run's own evidence shows."""
-    mine = [mention for mention in find_mentions(goal) if mention.kind in kinds]
-    evidence = "\n".join(
-        text[:20_000] for call in seen.calls for text in (str(dict(call.args)), call.observation or "")
-    )
-    known = {mention.norm for mention in find_mentions(goal)} | CURRENCIES
-    mine = [mention for mention in mine if mention.norm not in CURRENCIES]
-    others = sorted(
-        {
-            mention.text.strip("'\"")
-            for mention in find_mentions(evidence[:200_000])
-            if mention.kind in kinds and mention.norm not in known and len(mention.text) <= 60
-        }
-    )
-    if not mine or not others:
-        return None
-    old = rng.choice(mine)
-    if old.kind == "number" and "." not in old.norm:
-        others = [other for other in others if "." not in other] or others
-    new = rng.choice(others)
-    text = new if old.kind != "number" or number(old.text) is not None else None
-    if text is None:
-        return None
-    if old.kind == "number" and old.text[:1] in "$€£" and text[:1] not in "$€£":
-        text = old.text[0] + text
-    return goal[: old.start] + text + goal[old.end :]
-
-
-def without_write(goal: str, seen: View) -> str | None:
-    """The goal without the clauses that speak of a write that worked."""
-    writes = [call for call in seen.calls if call.ok and call.kind == "write"]
-    if not writes:
-        return None
-    verbs = {stem(part) for part in name_words(rng_first(writes))}
-    for group in SYNONYMS:
-        stems = {stem(word) for word in group}
-        verbs |= stems if stems & verbs else set()
-    clauses = re.split(r"(?<=[.;!?,])\s+|\s+(?=and\b)", goal)
-    kept = [clause for clause in clauses if not verbs & set(content_words(clause))]
-    text = " ".join(kept)
-    return text if len(kept) < len(clauses) and len(content_words(text)) >= 3 else None
-
-
-def rng_first(writes: Sequence[Any]) -> str:
-    return str(writes[-1].name)
+def nearest_of(subject: Subject, others: Sequence[Subject]) -> str | None:
+    return nearest(subject.goal, [each.goal for each in others if each.task != subject.task])
 
 
 def asked_only(wish: Requirements) -> str:
@@ -233,16 +174,9 @@ def asked_only(wish: Requirements) -> str:
     return f"What would {wish.quantity or 10} {wish.item}s cost{city}? Nothing is to be bought."
 
 
-def put_back(goal: str, run: DemoRun, order: Offer) -> str | None:
+def limit_back(goal: str, run: DemoRun, order: Offer) -> str | None:
     """A hindsight goal with the limit that the order broke, in the user's own words."""
-    if broken(run.task.requirements, order) is None:
-        return None
-    limits = [each for each in compile_goal(run.task.goal) if isinstance(each, Bound)]
-    words = [run.task.goal[phrase_start(run.task.goal, each) : each.end].strip(" ,.") for each in limits]
-    plain = goal
-    for each in sorted((each for each in compile_goal(goal) if isinstance(each, Bound)), key=lambda b: -b.start):
-        plain = plain[: phrase_start(plain, each)].rstrip(" ,") + plain[each.end :]
-    return f"{plain.rstrip('.?! ')}, {', '.join(words)}." if words else None
+    return None if broken(run.task.requirements, order) is None else put_back(goal, run.task.goal)
 
 
 def negatives(
@@ -252,11 +186,12 @@ def negatives(
     foreign = [each for each in everybody if each.source != subject.source]
     if foreign:
         yield "random foreign", rng.choice(foreign).goal
-    if (goal := nearest(subject, same)) is not None:
+    if (goal := nearest_of(subject, same)) is not None:
         yield "nearest foreign", goal
-    for name, kinds in (("number swapped", ("number",)), ("entity swapped", ("name", "id", "quoted", "email"))):
+    for name, kinds in (("number swapped", NUMBERS), ("entity swapped", ENTITIES)):
         for _ in range(8):  # in the demo world some swaps leave a goal true
-            goal = swapped(subject.goal, seen, rng, kinds)
+            swap = swapped(subject.goal, seen, rng, kinds)
+            goal = swap.goal if swap else None
             if goal is None or subject.false is None or subject.false(goal):
                 break
             goal = None
@@ -318,7 +253,7 @@ def demo_trials(runs: Sequence[DemoRun], subjects: Sequence[Subject]) -> Iterato
         subject = hindsight.get(run.trajectory.trajectory_id)
         for order in run.orders[:1] if subject else ():
             assert subject is not None
-            goal = put_back(subject.goal, run, order)
+            goal = limit_back(subject.goal, run, order)
             if goal is not None and subject.false is not None and subject.false(goal):
                 kept = check(run.trajectory, goal, subject.answer)
                 if kept is not None:

@@ -115,6 +115,7 @@ def over_http(n: int, at_once: int, folder: Path) -> dict[str, Any]:
         "CPU ms each": cpu / n * 1e3,
         "calls per accepted": calls / accepted,
         "prompt tokens per accepted": round(prompts / accepted),
+        "share of the reference's": prompts / accepted / REFERENCE["prompt tokens"],
         "tokens of all calls": replies.budget.tokens - tokens,
         "most in flight": server["most"],
         "connections": server["connections"],

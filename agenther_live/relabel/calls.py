@@ -144,7 +144,8 @@ class Call:
     """One tool call of the root agent, with what came back.
 
     `at` is the index of the assistant's message, `observed_at` that of the result; both point into the messages.
-    `why` is '' for a call that worked, else one of error, refused, empty, unanswered.
+    `why` is '' for a call that worked, else one of error, refused, empty, unanswered. `cache` keeps what rules derived
+    from it once.
     """
 
     number: int
@@ -158,6 +159,7 @@ class Call:
     at: int
     observed_at: int | None
     is_text: bool = False
+    cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:

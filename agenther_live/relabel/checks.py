@@ -43,6 +43,7 @@ def _first_fault(ground: Ground) -> Fault | None:
         _evidence,
         _conversation,
         _limits,
+        _style,
         _grounding,
         _leaks,
         _writes,
@@ -135,6 +136,16 @@ def _limits(ground: Ground) -> Iterator[Fault]:
                 "check:choice" if isinstance(each, Superlative) else "check:constraint",
                 f"“{goal[each.start : each.end]}” is not so",
             )
+
+
+def _style(ground: Ground) -> Iterator[Fault]:
+    """Nothing concrete of another user's request is taken over, unless the span shows it too."""
+    shown = {mention.norm for text in ground.case.style for mention in find_mentions(text)}
+    for mention in find_mentions(ground.candidate.goal) if shown else ():
+        if mention.norm not in shown or mention.norm in CURRENCIES or mention.start in ground.proven:
+            continue
+        if ground.knowledge.first(mention) is None:
+            yield Fault("check:style", f"“{mention.text}” comes from another user's request, not from this run")
 
 
 def _grounding(ground: Ground) -> Iterator[Fault]:

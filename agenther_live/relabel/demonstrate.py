@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from agenther_live.relabel.mentions import content_words, find_mentions, fold, s
 from agenther_live.relabel.models import Candidate, Case, Proposal, Refused
 from agenther_live.relabel.severity import weight
 from agenther_live.relabel.signals import counted, signals
+from agenther_live.relabel.turns import first_contradiction
 from agenther_live.trajectory import Message, Outcome, Trajectory
 
 __all__ = ["cites", "content_hash", "demonstrate", "hindsight_sample", "success_sample", "with_goal"]
@@ -43,6 +45,11 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
     if seen.goal_index is None:
         raise Refused("no_prompt", "the trajectory has no user message in which a goal could stand")
     end = _whole_turn(seen, proposal.end)
+    if (turn := first_contradiction(seen, proposal.hindsight_goal, end)) is not None:
+        end = _whole_turn(seen, max(proposal.evidence, default=-1) + 1)
+        if end > turn:
+            raise Refused("check:turns", f"message {turn} of the user contradicts the goal before it is reached")
+        proposal = replace(proposal, end=end)
     if end <= seen.goal_index:
         raise Refused("no_prompt", "the span ends before the message in which the goal stands")
     kept = [call for call in seen.calls if call.at < end]
@@ -270,10 +277,12 @@ def hindsight_sample(
     """The accepted candidate as a sample."""
     trajectory = case.trajectory
     return Sample(
-        sample_id=_sample_id(trajectory.trajectory_id, case.outcome_rev, candidate.goal, "hindsight"),
+        sample_id=_sample_id(trajectory.trajectory_id, case.outcome_rev, candidate.goal, _form(case)),
         trajectory_id=trajectory.trajectory_id,
         goal_id=goal_id,
         kind="hindsight",
+        strategy=case.strategy,
+        writes=_writes(case.view, candidate.messages),
         goal=candidate.goal,
         original_goal=trajectory.goal,
         messages=candidate.messages,
@@ -323,6 +332,7 @@ def success_sample(
         sample_id=_sample_id(trajectory.trajectory_id, outcome_rev, trajectory.goal, "success"),
         trajectory_id=trajectory.trajectory_id,
         kind="success",
+        writes=_writes(seen, messages),
         goal=trajectory.goal,
         original_goal=trajectory.goal,
         messages=tuple(messages),
@@ -332,6 +342,16 @@ def success_sample(
         outcome_rev=outcome_rev,
         content_hash=content_hash(messages, trajectory.tools),
     )
+
+
+def _writes(seen: View, messages: Sequence[TrainMessage]) -> bool:
+    """Whether a sample trains a call that changed something."""
+    known = [call for call in seen.calls if call.at < len(messages) and messages[call.at].train]
+    return any(call.kind == "write" and call.ok for call in known)
+
+
+def _form(case: Case) -> str:
+    return "hindsight" if case.strategy == "final" else f"future:{len(case.view.messages)}"
 
 
 def _sample_id(*parts: object) -> str:

@@ -35,7 +35,7 @@ class RulesDetector:
         """Decide by the first rule that fires, from the most telling signal to the least."""
         found = signals(view)
         end = useful_end(view)
-        kind, step, why = _failure(view, found)
+        kind, step, why, shown = _failure(view, found)
         w = weight((signal.level for signal in counted(found, end)), steps_within(view, end))
         recoverable = any(call.ok and call.kind != "unknown" for call in view.calls) or any(
             call.ok for call in view.calls
@@ -50,20 +50,25 @@ class RulesDetector:
             weight=w,
             recoverable=recoverable,
             critical_step=step,
+            critical_evidence=shown,
             explanation="; ".join(dict.fromkeys(note for note in notes if note))[:2000],
             method=self.name,
         )
 
 
-def _failure(view: View, found: Sequence[Signal]) -> tuple[FailureType, int | None, str]:
-    """Type, critical step, and the sentence that says why."""
+_Found = tuple[FailureType, int | None, str, tuple[int, ...]]
+
+
+def _failure(view: View, found: Sequence[Signal]) -> _Found:
+    """Type, critical step, the sentence that says why, and the messages that show it."""
+    end = (view.final_index if view.final_index is not None else len(view.messages) - 1,) if view.messages else ()
     last_step = view.trajectory.root_steps[-1].idx if view.trajectory.root_steps else None
     lies = [signal for signal in found if signal.kind == "false_claim"]
     if lies:
-        return "hallucination", last_step, lies[0].detail
+        return "hallucination", last_step, lies[0].detail, (lies[0].message,)
     broken = _broken_limit(view)
     if broken is not None:
-        return "constraint_violation", broken[0].step, broken[1]
+        return "constraint_violation", broken[0].step, broken[1], _messages(broken[0])
     answer = view.trajectory.final_answer or ""
     failed = [signal for signal in found if signal.kind in ("tool_error", "unanswered") and signal.level == "major"]
     closed = any(closes(view, call) for call in view.calls[-1:])
@@ -72,18 +77,35 @@ def _failure(view: View, found: Sequence[Signal]) -> tuple[FailureType, int | No
         looping = [signal for signal in found if signal.kind == "repeated"]
         step = looping[0].step if looping else last_step
         if ended_in_errors and failed:
-            return "tool_error", failed[-1].step, "the run ended in failed calls"
-        return "incomplete", step, "the run ended before its task did"
+            return _lost_to_errors(view, "the run ended in failed calls")
+        shown = tuple(sorted({signal.message for signal in looping})) or end
+        return "incomplete", step, "the run ended before its task did", shown
     if ended_in_errors and (failed or view.calls[-1].transient):
-        return "tool_error", view.calls[-1].step, f"the last call, {view.calls[-1].name}, did not work"
+        return _lost_to_errors(view, f"the last call, {view.calls[-1].name}, did not work")
     if gives_up(answer):
-        return "incomplete", last_step, "the answer says that the task was not finished"
+        return "incomplete", last_step, "the answer says that the task was not finished", end
     if _off_topic(view):
-        return "off_topic", view.calls[0].step if view.calls else last_step, "no call shares a word with the goal"
+        shown = _messages(view.calls[0]) if view.calls else end
+        step = view.calls[0].step if view.calls else last_step
+        return "off_topic", step, "no call shares a word with the goal", shown
     unknown = [signal for signal in found if signal.kind in ("false_read", "ungrounded")]
     if unknown and any(call.ok for call in view.calls):
-        return "hallucination", last_step, unknown[0].detail
-    return "wrong_result", last_step, "the run ended with an answer that was not what was asked"
+        return "hallucination", last_step, unknown[0].detail, (unknown[0].message,)
+    return "wrong_result", last_step, "the run ended with an answer that was not what was asked", end
+
+
+def _lost_to_errors(view: View, why: str) -> _Found:
+    """The first of the failed calls in which a run ended: from there on nothing worked any more."""
+    lost: list[Call] = []
+    for call in reversed(view.calls):
+        if call.ok:
+            break
+        lost.insert(0, call)
+    return "tool_error", lost[0].step, why, tuple(index for call in lost for index in _messages(call))
+
+
+def _messages(call: Call) -> tuple[int, ...]:
+    return tuple(index for index in (call.at, call.observed_at) if index is not None)
 
 
 def _broken_limit(view: View) -> tuple[Call, str] | None:
@@ -138,6 +160,7 @@ class ModelDetector:
             weight=w,
             recoverable=bool(reply["recoverable"]) and any(call.ok for call in view.calls),
             critical_step=by_message.get(critical),
+            critical_evidence=(critical,) if critical in by_message else (),
             explanation=visible(reply["explanation"])[:2000],
             method=self.name,
         )

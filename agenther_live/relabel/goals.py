@@ -26,7 +26,8 @@ class ModelRelabeler:
 
     async def propose(self, case: Case, attempt: int, refused: Sequence[tuple[str, str]]) -> Proposal:
         """Ask once. Indices that are no results of the run are dropped; a goal left without evidence proves nothing."""
-        reply = await ask(self.model, prompts.relabel_prompt(case, attempt, refused), case.policy)
+        prompt = prompts.relabel_prompt(case, attempt, refused)
+        reply = await ask(self.model, prompt, case.policy)
         results = case.view.observation_indices
         requirements = tuple(
             Requirement(
@@ -48,4 +49,5 @@ class ModelRelabeler:
             final_answer=visible(reply["final_answer"]).strip() or None,
             rationale=visible(reply["rationale"])[:1000],
             method=self.name,
+            prompt_version=prompt.version,
         )

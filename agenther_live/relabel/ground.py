@@ -84,9 +84,9 @@ def field_conflict(goal: str, calls: Sequence[Call], excused: Iterable[int] = ()
 
 
 def _cells(call: Call) -> Iterable[tuple[tuple[str, ...], object]]:
-    yield from scalars(dict(call.args))
-    if call.ok:
-        yield from scalars(call.result)
+    if "cells" not in call.cache:
+        call.cache["cells"] = (*scalars(dict(call.args)), *(scalars(call.result) if call.ok else ()))
+    yield from call.cache["cells"]
 
 
 def _field_in_text(goal: str, mention: Mention) -> Field:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from agenther_live.errors import TransientModelError
-from agenther_live.labels import Analysis, Goal, Relabeling, Verdict
+from agenther_live.labels import Relabeling, Verdict
+from agenther_live.relabel.borrowed import borrowed, style_of
 from agenther_live.relabel.calls import view
 from agenther_live.relabel.checks import refute
 from agenther_live.relabel.demonstrate import demonstrate, hindsight_sample
 from agenther_live.relabel.detect import RulesDetector
 from agenther_live.relabel.extract import RulesExtractor
+from agenther_live.relabel.judge import RulesJudge
 from agenther_live.relabel.models import (
     Candidate,
     Case,
@@ -21,11 +22,15 @@ from agenther_live.relabel.models import (
     Extractor,
     Judge,
     Policy,
+    Proposal,
     Refused,
     Relabeler,
     Unanswered,
+    UserGoal,
 )
-from agenther_live.trajectory import Outcome, Stage, Trajectory
+from agenther_live.relabel.prefixes import prefixes
+from agenther_live.relabel.trip import Trip
+from agenther_live.trajectory import Outcome, Trajectory
 
 __all__ = ["relabel"]
 
@@ -40,8 +45,12 @@ async def relabel(
     detector: Detector | None = None,
     extractor: Extractor | None = None,
     policy: Policy | None = None,
+    others: Sequence[UserGoal] = (),
 ) -> Relabeling:
     """Turn one failed run into a sample, or say why not.
+
+    `others` are goals of other users of the same agent: one that this run in fact reached is the first choice, and a
+    few show the relabeler how users write.
 
     Returns a `Relabeling` of stage `relabeled` (with its sample), `rejected`, or `errored` (a model did not answer: try
     again later; what was paid for is kept).
@@ -50,249 +59,153 @@ async def relabel(
         TerminalModelError: a model refuses for good (key, name, request); nothing else will work until that is mended.
         SpendCapReached: the day's budget is used up.
     """
-    policy = policy or Policy()
-    run = _Run(trajectory, outcome_rev)
+    policy = (policy or Policy()).of_agent(trajectory.agent)
+    trip = Trip(trajectory, outcome_rev)
     if outcome.label != "failure":
-        return run.ends("rejected", "not_failed", f"the outcome is {outcome.label}: only failures are relabeled")
+        return trip.ends("rejected", "not_failed", f"the outcome is {outcome.label}: only failures are relabeled")
     seen = view(trajectory, policy.tool_kinds)
     try:
         # Stage 1: what went wrong, and is there anything to learn?
-        run.analysis = await (detector or RulesDetector()).detect(trajectory, outcome, seen, policy)
-        if not run.analysis.recoverable:
-            return run.ends("rejected", "irrecoverable", run.analysis.explanation)
-        if run.analysis.weight < policy.delta:
-            return run.ends(
-                "rejected",
-                "severity",
-                f"w = {run.analysis.weight:.2f} < δ = {policy.delta}: {run.analysis.explanation}",
-            )
+        trip.analysis = found = await (detector or RulesDetector()).detect(trajectory, outcome, seen, policy)
+        if not found.recoverable:
+            return trip.ends("rejected", "irrecoverable", found.explanation)
+        if found.weight < policy.delta:
+            why = f"w = {found.weight:.2f} < δ = {policy.delta}: {found.explanation}"
+            return trip.ends("rejected", "severity", why)
         if relabeler is None:
-            return run.ends("rejected", "no_relabeler", "no relabeler is configured: captured and analysed only")
+            return trip.ends("rejected", "no_relabeler", "no relabeler is configured: captured and analysed only")
         if not judges:
-            return run.ends("rejected", "no_judges", "the panel is empty, and an empty panel accepts nothing")
+            return trip.ends("rejected", "no_judges", "the panel is empty, and an empty panel accepts nothing")
 
         # Stage 2: what was achieved?
-        case = Case(trajectory, outcome, outcome_rev, seen, policy, run.analysis)
-        case = replace(case, extraction=await (extractor or RulesExtractor()).extract(case))
+        case = Case(trajectory, outcome, outcome_rev, seen, policy, found, style=style_of(trajectory, others, policy))
+        trip.extraction = await (extractor or RulesExtractor()).extract(case)
+        case = replace(case, extraction=trip.extraction)
         if not case.extraction.achievements:
-            return run.ends("rejected", "no_achievement", "no result shows that anything was achieved")
+            return trip.ends("rejected", "no_achievement", "no result shows that anything was achieved")
 
-        # Stage 3: up to K goals; the first that passes the gate θ, every check and every judge is the label.
-        refused: list[tuple[str, str]] = []
-        spare: list[tuple[int, Candidate]] = []
-        for attempt in range(1, policy.max_attempts + 1):
-            try:
-                proposal = await relabeler.propose(case, attempt, refused)
-            except Refused as why:
-                if not run.goals:
-                    run.last = why.reason, why.detail
-                if why.reason != "relabeler:invalid":
-                    break
-                refused.append(("", why.detail))
-                continue
-            if not proposal.valid:
-                run.refuse(
-                    proposal.hindsight_goal,
-                    proposal.method,
-                    attempt,
-                    proposal.confidence,
-                    "relabeler:invalid",
-                    proposal.rationale,
-                )
-                refused.append((proposal.hindsight_goal, proposal.rationale))
-                continue
-            try:
-                candidate = demonstrate(case, proposal)
-            except Refused as why:
-                run.refuse(
-                    proposal.hindsight_goal, proposal.method, attempt, proposal.confidence, why.reason, why.detail
-                )
-                refused.append((proposal.hindsight_goal, why.detail))
-                continue
-            fault = refute(case, candidate)
-            if fault is not None:
-                run.refuse(
-                    candidate.goal,
-                    proposal.method,
-                    attempt,
-                    proposal.confidence,
-                    fault.reason,
-                    fault.detail,
-                    proposal.evidence,
-                )
-                refused.append((candidate.goal, fault.detail))
-                continue
-            if candidate.weight < policy.delta:
-                run.refuse(
-                    candidate.goal,
-                    proposal.method,
-                    attempt,
-                    proposal.confidence,
-                    "severity",
-                    f"w = {candidate.weight:.2f} of the span kept",
-                )
-                refused.append((candidate.goal, "the span kept holds too many errors"))
-                continue
-            if proposal.confidence < policy.theta:
-                run.refuse(
-                    candidate.goal,
-                    proposal.method,
-                    attempt,
-                    proposal.confidence,
-                    "gate",
-                    f"c = {proposal.confidence:.2f} < θ",
-                    proposal.evidence,
-                )
-                refused.append((candidate.goal, "you were not sure enough yourself"))
-                spare.append((attempt, candidate))
-                continue
-            done = await _panel(run, case, candidate, relabeler, judges, attempt, policy.theta)
-            if done is not None:
-                return done
-            refused.append((candidate.goal, run.last[1]))
-
-        # The paper's fallback, off by default: the surest goal that was valid but below θ, if every judge agrees.
-        if policy.fallback_factor is not None and spare:
-            attempt, candidate = max(spare, key=lambda each: each[1].proposal.confidence)
-            if candidate.proposal.confidence >= policy.fallback_factor * policy.theta:
-                done = await _panel(run, case, candidate, relabeler, judges, attempt, policy.theta)
-                if done is not None:
-                    return done
-        return run.ends("rejected", *run.last)
+        # Stage 3: a real user's goal that the run reached, else up to K goals of the relabeler's.
+        court = _Court(trip, relabeler, judges, policy)
+        for proposal in borrowed(case, others):
+            if await court.accepts(case, proposal, 0):
+                break
+        if trip.samples or await _propose(court, case):
+            # The strategy `future`, off by default. Rules cannot tell whether one would stop there: a model must.
+            if any(judge.name != RulesJudge.name for judge in judges):
+                for cut in prefixes(case, trip.samples[0]):
+                    await _propose(court, cut)
+            return trip.ends("relabeled", "accepted", trip.samples[0].goal)
+        return trip.ends("rejected", *trip.last)
     except Refused as why:
-        return run.ends("rejected", why.reason, why.detail)
+        return trip.ends("rejected", why.reason, why.detail)
     except Unanswered as why:
-        return run.ends("errored", "unanswered", str(why))
+        return trip.ends("errored", "unanswered", str(why))
     except TransientModelError as why:
-        return run.ends("errored", "model", str(why), retry_after=why.retry_after)
+        return trip.ends("errored", "model", str(why), retry_after=why.retry_after)
 
 
-async def _panel(
-    run: _Run,
-    case: Case,
-    candidate: Candidate,
-    relabeler: Relabeler,
-    judges: Sequence[Judge],
-    attempt: int,
-    theta: float,
-) -> Relabeling | None:
-    """Ask the judges in turn, the first no ends it. None: refused, and another goal may be tried."""
-    proposal = candidate.proposal
-    verdicts: list[Verdict] = []
-    for judge in judges:
-        verdict = await judge.judge(case, candidate)
-        verdicts.append(verdict)
-        if verdict.status != "ok":
-            run.refuse(
-                candidate.goal,
-                proposal.method,
-                attempt,
-                proposal.confidence,
-                "judge:unanswered",
-                verdict.reason,
-                proposal.evidence,
-                verdicts,
-            )
-            return run.ends("errored", "unanswered", f"judge {verdict.judge}: {verdict.reason}")
-        if not verdict.is_valid or verdict.confidence < theta:
-            reason = "judge:gate" if verdict.is_valid else "judge:veto"
-            run.refuse(
-                candidate.goal,
-                proposal.method,
-                attempt,
-                proposal.confidence,
-                reason,
-                f"{verdict.judge}: {verdict.reason}",
-                proposal.evidence,
-                verdicts,
-            )
-            return None
-    confidence = fmean([proposal.confidence, *(verdict.confidence for verdict in verdicts)])
-    goal = run.goal(
-        candidate.goal,
-        proposal.method,
-        attempt,
-        confidence,
-        "accepted",
-        proposal.rationale,
-        proposal.evidence,
-        verdicts,
-        accepted=True,
-    )
-    sample = hindsight_sample(
-        case,
-        candidate,
-        goal_id=goal.goal_id,
-        confidence=confidence,
-        relabeler=relabeler.name,
-        judges=[judge.name for judge in judges],
-    )
-    return run.ends("relabeled", "accepted", goal.hindsight_goal, sample=sample)
+async def _propose(court: _Court, case: Case) -> bool:
+    """Up to K goals for a span; the first that passes the gate θ, every check and every judge is the label."""
+    trip, policy = court.trip, case.policy
+    court.spare.clear()
+    if case.strategy != "final":
+        trip.refused.clear()
+    for attempt in range(1, policy.max_attempts + 1):
+        try:
+            proposal = await court.relabeler.propose(case, attempt, trip.refused)
+        except Refused as why:
+            if not trip.goals:
+                trip.last = why.reason, why.detail
+            if why.reason != "relabeler:invalid":
+                break
+            trip.refused.append(("", why.detail))
+            continue
+        if not proposal.valid:
+            trip.refuse(proposal, attempt, "relabeler:invalid", proposal.rationale, strategy=case.strategy)
+        elif await court.accepts(case, proposal, attempt):
+            return True
+    # The paper's fallback, off by default: the surest goal that was valid but below θ, if every judge agrees.
+    if policy.fallback_factor is not None and court.spare:
+        attempt, candidate = max(court.spare, key=lambda each: each[1].proposal.confidence)
+        if candidate.proposal.confidence >= policy.fallback_factor * policy.theta:
+            return await court.panel(case, candidate, attempt)
+    return False
 
 
-class _Run:
-    """What is kept of one trip through the algorithm: the analysis, every goal with its verdicts, the last refusal."""
+@dataclass
+class _Court:
+    """Who decides about a proposal: the checks, the gate θ, and the panel."""
 
-    def __init__(self, trajectory: Trajectory, outcome_rev: int) -> None:
-        self.trajectory = trajectory
-        self.outcome_rev = outcome_rev
-        self.analysis: Analysis | None = None
-        self.goals: list[Goal] = []
-        self.last = ("no_goal", "no goal was proposed")
+    trip: Trip
+    relabeler: Relabeler
+    judges: Sequence[Judge]
+    policy: Policy
 
-    def goal(
-        self,
-        text: str,
-        method: str,
-        attempt: int,
-        confidence: float,
-        reason: str,
-        detail: str,
-        evidence: Sequence[int] = (),
-        verdicts: Sequence[Verdict] = (),
-        *,
-        accepted: bool = False,
-    ) -> Goal:
-        parts = (self.trajectory.trajectory_id, self.trajectory.revision, self.outcome_rev, method, attempt, text)
-        goal = Goal(
-            goal_id=hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32],
-            trajectory_id=self.trajectory.trajectory_id,
-            hindsight_goal=text,
+    def __post_init__(self) -> None:
+        self.spare: list[tuple[int, Candidate]] = []
+
+    async def accepts(self, case: Case, proposal: Proposal, attempt: int) -> bool:
+        """Demonstrate, refute, weigh, gate, and ask the panel; a refusal is kept with its reason."""
+        trip, strategy = self.trip, case.strategy
+        if strategy == "future":
+            proposal = replace(proposal, final_answer=None)
+        try:
+            candidate = demonstrate(case, proposal)
+        except Refused as why:
+            trip.refuse(proposal, attempt, why.reason, why.detail, strategy=strategy)
+            return False
+        proposal = candidate.proposal
+        fault = refute(case, candidate)
+        if fault is not None:
+            trip.refuse(proposal, attempt, fault.reason, fault.detail, strategy=strategy)
+        elif candidate.weight < self.policy.delta:
+            why_not = f"w = {candidate.weight:.2f} of the span kept"
+            told = "the span kept holds too many errors"
+            trip.refuse(proposal, attempt, "severity", why_not, strategy=strategy, told=told)
+        elif proposal.confidence < self.policy.theta:
+            told = "you were not sure enough yourself"
+            trip.refuse(proposal, attempt, "gate", f"c = {proposal.confidence:.2f} < θ", strategy=strategy, told=told)
+            self.spare.append((attempt, candidate))
+        else:
+            return await self.panel(case, candidate, attempt)
+        return False
+
+    async def panel(self, case: Case, candidate: Candidate, attempt: int) -> bool:
+        """Ask the judges in turn; the first no ends it, and another goal may be tried.
+
+        Raises:
+            Unanswered: a judge gave no answer, which is neither a yes nor a no.
+        """
+        trip, proposal, verdicts = self.trip, candidate.proposal, list[Verdict]()
+        for judge in self.judges:
+            verdict = await judge.judge(case, candidate)
+            verdicts.append(verdict)
+            if verdict.status == "ok" and verdict.is_valid and verdict.confidence >= self.policy.theta:
+                continue
+            answered = verdict.status == "ok"
+            reason = "judge:unanswered" if not answered else "judge:gate" if verdict.is_valid else "judge:veto"
+            why = verdict.reason if not answered else f"{verdict.judge}: {verdict.reason}"
+            trip.refuse(proposal, attempt, reason, why, strategy=case.strategy, verdicts=verdicts)
+            if not answered:
+                raise Unanswered(f"judge {verdict.judge}: {verdict.reason}")
+            return False
+        confidence = fmean([proposal.confidence, *(verdict.confidence for verdict in verdicts)])
+        goal = trip.goal(
+            proposal,
+            attempt,
+            "accepted",
+            proposal.rationale,
+            strategy=case.strategy,
+            verdicts=verdicts,
             confidence=confidence,
-            accepted=accepted,
-            reason=reason,
-            detail=detail[:2000],
-            method=method,
-            evidence=tuple(evidence),
-            verdicts=tuple(verdicts),
-            attempt=attempt,
         )
-        self.goals = [each for each in self.goals if each.goal_id != goal.goal_id] + [goal]
-        return goal
-
-    def refuse(
-        self,
-        text: str,
-        method: str,
-        attempt: int,
-        confidence: float,
-        reason: str,
-        detail: str,
-        evidence: Sequence[int] = (),
-        verdicts: Sequence[Verdict] = (),
-    ) -> None:
-        self.last = reason, detail
-        self.goal(text, method, attempt, confidence, reason, detail, evidence, verdicts)
-
-    def ends(self, stage: Stage, reason: str, detail: str, **more: object) -> Relabeling:
-        return Relabeling.model_validate(
-            {
-                "trajectory_id": self.trajectory.trajectory_id,
-                "stage": stage,
-                "reason": reason,
-                "detail": detail[:2000],
-                "analysis": self.analysis,
-                "goals": tuple(self.goals),
-                **more,
-            }
+        sample = hindsight_sample(
+            case,
+            candidate,
+            goal_id=goal.goal_id,
+            confidence=confidence,
+            relabeler=proposal.method,
+            judges=[judge.name for judge in self.judges],
         )
+        trip.samples.append(sample)
+        return True

@@ -61,6 +61,8 @@ class ModelJudge:
             return Verdict(
                 judge=self.name, status="unanswered", reason=str(unanswered)[:500], prompt_version=prompt.version
             )
+        if not reply.get("stops_here", True):
+            reply["s"] = False
         failed = [name.upper() for name in "tscwl" if not reply[name]]
         if reply["better_options"] and "C" not in failed:
             failed.append("C")

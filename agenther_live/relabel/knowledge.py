@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from agenther_live.relabel.calls import View, scalars
@@ -44,6 +45,7 @@ class Knowledge:
         )
 
 
+@lru_cache(maxsize=16384)
 def _forms(mention: Mention | str) -> tuple[str, str | None]:
     """The normal form, and the phrase to look for in running text (numbers are never looked for as phrases)."""
     if isinstance(mention, str):

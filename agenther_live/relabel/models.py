@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from agenther_live.errors import ModelError
-from agenther_live.labels import Analysis, TrainMessage, Verdict
+from agenther_live.labels import Analysis, Strategy, TrainMessage, Verdict
 from agenther_live.trajectory import Outcome, Trajectory
 
 if TYPE_CHECKING:
@@ -36,9 +36,10 @@ __all__ = [
     "Relabeler",
     "Requirement",
     "Unanswered",
+    "UserGoal",
 ]
 
-Purpose = Literal["detect", "extract", "relabel", "judge"]
+Purpose = Literal["outcome", "detect", "extract", "relabel", "judge", "probe"]
 
 
 # --- the chat model ---------------------------------------------------------------------------------------------------
@@ -117,8 +118,10 @@ class Policy:
 
     `theta` is the confidence gate θ of relabeler and judges (paper: 0.5), `delta` the least weight δ (paper: 0.3),
     `max_attempts` K (paper: 3), `temperatures` those of the first and of every later attempt (paper: 0.3 and 0.7).
-    `fallback_factor` is the paper's 0.8·θ fallback; None is off. `tool_kinds` overrides, tool by tool, what the names
-    suggest. `marker_key` makes the markers of prompts: secret, so that no trajectory can guess one, and kept, so that
+    `fallback_factor` is the paper's 0.8·θ fallback; None is off. `style_examples` of other users' requests are shown to
+    the relabeler; `reuse_goals` looks for a user's goal first; `future_prefixes` goals for cut runs are sought beside
+    the final one (0: none). `tool_kinds` overrides, tool by tool, what the names suggest, `kinds_by_agent` does so for
+    one agent. `marker_key` makes the markers of prompts: secret, so that no trajectory can guess one, and kept, so that
     the same question gives the same prompt and is paid once.
     """
 
@@ -128,8 +131,17 @@ class Policy:
     temperatures: tuple[float, float] = (0.3, 0.7)
     fallback_factor: float | None = None
     max_context_chars: int = 120_000
+    style_examples: int = 3
+    reuse_goals: bool = True
+    future_prefixes: int = 0
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
+    kinds_by_agent: Mapping[str, Mapping[str, ToolKind]] = field(default_factory=dict)
     marker_key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
+
+    def of_agent(self, agent: str) -> Policy:
+        """Give the policy for the trajectories of one agent."""
+        own = self.kinds_by_agent.get(agent)
+        return replace(self, tool_kinds={**self.tool_kinds, **own}) if own else self
 
     @classmethod
     def of(cls, settings: Settings, *, marker_key: bytes | None = None) -> Policy:
@@ -140,6 +152,10 @@ class Policy:
             max_attempts=settings.max_attempts,
             fallback_factor=settings.fallback_factor,
             max_context_chars=settings.max_context_chars,
+            style_examples=settings.style_examples,
+            reuse_goals=settings.reuse_goals,
+            future_prefixes=settings.future_prefixes,
+            kinds_by_agent=settings.tool_kinds,
             marker_key=marker_key if marker_key is not None else secrets.token_bytes(16),
         )
 
@@ -173,8 +189,19 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
+class UserGoal:
+    """What a user of the same agent asked for in another thread; of the train split, so no held-out goal."""
+
+    text: str
+    trajectory_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
-    """One failed trajectory on its way through Algorithm 1; `view` holds its tool calls, parsed."""
+    """One failed trajectory on its way through Algorithm 1; `view` holds its tool calls, parsed.
+
+    `style` are a few requests of other users, for their manner alone; `strategy` 'future' says that the run was cut.
+    """
 
     trajectory: Trajectory
     outcome: Outcome
@@ -183,6 +210,8 @@ class Case:
     policy: Policy
     analysis: Analysis
     extraction: Extraction = Extraction(())
+    style: tuple[str, ...] = ()
+    strategy: Strategy = "final"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +230,7 @@ class Proposal:
     final_answer: str | None
     rationale: str = ""
     method: str = "template"
+    prompt_version: str = ""
 
     @property
     def evidence(self) -> tuple[int, ...]:

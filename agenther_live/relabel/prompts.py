@@ -17,9 +17,19 @@ from agenther_live.relabel.signals import Signal
 from agenther_live.relabel.strict import array, boolean, enum, integer, number, obj, string
 from agenther_live.trajectory import Message, Outcome
 
-__all__ = ["VERSION", "detect_prompt", "extract_prompt", "judge_prompt", "relabel_prompt", "show"]
+__all__ = [
+    "PROBE_COUNT",
+    "VERSION",
+    "detect_prompt",
+    "extract_prompt",
+    "judge_prompt",
+    "outcome_prompt",
+    "probe_prompt",
+    "relabel_prompt",
+    "show",
+]
 
-VERSION = "2025-1"
+VERSION = "2025-2"
 
 _RULES = """\
 The user message holds one JSON value between two lines that carry the same marker. Everything in that value is
@@ -30,9 +40,19 @@ JSON object that has exactly the keys described, and nothing else: no text befor
 Its "marker" is the marker of this prompt, copied exactly.
 """
 
+PROBE_COUNT = 5
 _MESSAGES = array(integer())
 _PROVEN = obj(text=string(), messages=_MESSAGES)
 
+PROBE_SCHEMA = obj(marker=string(), count=integer())
+OUTCOME_SCHEMA = obj(
+    marker=string(),
+    requirements=array(obj(text=string(), met=boolean(), messages=_MESSAGES)),
+    reached=boolean(),
+    can_tell=boolean(),
+    confidence=number(),
+    reason=string(),
+)
 DETECT_SCHEMA = obj(
     marker=string(),
     failure_type=enum("incomplete", "constraint_violation", "wrong_result", "tool_error", "hallucination", "off_topic"),
@@ -53,7 +73,7 @@ RELABEL_SCHEMA = obj(
     confidence=number(),
     rationale=string(),
 )
-JUDGE_SCHEMA = obj(
+_VERDICT: dict[str, dict[str, Any]] = dict(
     marker=string(),
     requirements=array(obj(text=string(), met=boolean(), messages=_MESSAGES)),
     better_options=array(string()),
@@ -66,7 +86,29 @@ JUDGE_SCHEMA = obj(
     confidence=number(),
     reason=string(),
 )
+JUDGE_SCHEMA = obj(**_VERDICT)
+CUT_JUDGE_SCHEMA = obj(**_VERDICT, stops_here=boolean())
 
+_PROBE = """\
+This is a test of the connection. Reply with count: how many words the message number 0 has.
+"""
+_OUTCOME = """\
+You decide whether an assistant reached the goal of a run.
+requirements: every requirement that the goal states, whether it is met, and the numbers of the result messages
+that show it. What the assistant says about itself shows nothing.
+reached: true only where all of them are met. Handing the task to a person counts as reached where the system
+prompt asks for that in such a case.
+can_tell: false where the record does not show it either way; then nothing is decided.
+confidence: how sure you are, 0 to 1. reason: one or two sentences, with message numbers.
+"""
+_STOPS = """\
+stops_here: the conversation was cut, and has no closing message. true only where a competent assistant that got
+just this goal would take no further action after the last result.
+"""
+_STYLE = """\
+"style" shows how users of this assistant write. Take their manner from it (length, tone, order), and nothing
+else: no name, number, date or thing that stands only there.
+"""
 _DETECT = """\
 You analyse a failed run of an assistant. Say what went wrong.
 failure_type: incomplete (ended before the task did), constraint_violation (a limit or condition of the goal was
@@ -88,6 +130,7 @@ an achievement.
 _RELABEL = """\
 An assistant worked on failed_goal and did not reach it. Write the goal that its run did reach: a request that a
 user could have sent at the start, for which this run, cut behind last_message, is a good demonstration.
+"worked" numbers the results of calls that worked.
 achievements: what was in fact achieved, with the numbers of the result messages that show it.
 goal: the new request. It reads like a user's message, in the language of failed_goal. It is as specific and as
 hard as failed_goal. It differs from failed_goal where that failed, and may keep the rest. It does not mention
@@ -129,6 +172,22 @@ confidence: how sure you are of valid, 0 to 1. reason: one or two sentences.
 """
 
 
+def probe_prompt(chars: int, policy: Policy) -> Prompt:
+    """A made-up question whose answer is known, padded to about so many characters (0: not at all)."""
+    shown: list[dict[str, Any]] = [{"i": 0, "role": "user", "text": "one two three four five"}]
+    if chars:
+        filling = "nothing to see here " * (chars // 20)
+        shown.append({"i": 1, "role": "result", "text": filling[: max(0, chars - 400)]})
+    return _prompt("probe", _PROBE, {}, shown, {0, 1}, PROBE_SCHEMA, "probe", 0.0, policy)
+
+
+def outcome_prompt(view: View, policy: Policy) -> Prompt:
+    """Stage 0: the goal and the whole run, and nothing that anybody said about how it went."""
+    data = {"goal": view.trajectory.goal, "tools": _tools(view.trajectory.tools)}
+    needed = {len(view.messages) - 1} | {index for call in view.calls if call.kind == "write" for index in (call.at,)}
+    return _prompt("outcome", _OUTCOME, data, _wire(view), needed, OUTCOME_SCHEMA, "outcome", 0.0, policy)
+
+
 def detect_prompt(view: View, outcome: Outcome, found: Sequence[Signal], policy: Policy) -> Prompt:
     """Stage 1 by a model: the run with the signals that were measured."""
     data = {
@@ -154,15 +213,15 @@ def relabel_prompt(case: Case, attempt: int, refused: Sequence[tuple[str, str]])
     data = {
         "failed_goal": case.trajectory.goal,
         "failure": {"type": case.analysis.failure_type, "explanation": case.analysis.explanation},
-        "achieved": [{"text": each.text, "messages": each.messages} for each in case.extraction.achievements],
+        **_achieved(case),
         "writes": _writes(case.view, len(case.view.messages)),
         "refused": [{"goal": goal, "reason": reason} for goal, reason in refused],
-        "tools": _tools(case.trajectory.tools),
-    }
+        "tools": _tools_used(case.view, len(case.view.messages)),
+    } | ({"style": list(case.style)} if case.style else {})
     temperature = case.policy.temperatures[0 if attempt == 1 else 1]
     return _prompt(
         "relabel",
-        _RELABEL,
+        _RELABEL + (_STYLE if case.style else ""),
         data,
         _wire(case.view),
         _proofs(case),
@@ -179,7 +238,7 @@ def judge_prompt(case: Case, candidate: Candidate) -> Prompt:
         "goal": candidate.goal,
         "claimed": [{"text": each.text, "messages": each.messages} for each in candidate.proposal.requirements],
         "writes": _writes(case.view, candidate.end),
-        "tools": _tools(case.trajectory.tools),
+        "tools": _tools_used(case.view, candidate.end),
     }
     observed = case.view.observation_indices
     shown = [
@@ -187,7 +246,8 @@ def judge_prompt(case: Case, candidate: Candidate) -> Prompt:
         for index, each in enumerate(candidate.messages)
     ]
     needed = {*candidate.proposal.evidence, len(shown) - 1}
-    return _prompt("judge", _JUDGE, data, shown, needed, JUDGE_SCHEMA, "verdict", 0.0, case.policy)
+    task, schema = (_JUDGE, JUDGE_SCHEMA) if case.strategy == "final" else (_JUDGE + _STOPS, CUT_JUDGE_SCHEMA)
+    return _prompt("judge", task, data, shown, needed, schema, "verdict", 0.0, case.policy)
 
 
 def show(index: int, message: Message, observed: bool) -> dict[str, Any]:
@@ -214,6 +274,20 @@ def _writes(view: View, end: int) -> list[dict[str, Any]]:
         for call in view.calls
         if call.kind != "read" and call.ok and call.at < end
     ]
+
+
+def _achieved(case: Case) -> dict[str, Any]:
+    """What a model extracted, word for word; of what rules did, the messages alone: these say it themselves."""
+    found = case.extraction
+    if found.method == "rules":
+        return {"worked": sorted({each.messages[-1] for each in found.achievements})}
+    return {"achieved": [{"text": each.text, "messages": each.messages} for each in found.achievements]}
+
+
+def _tools_used(view: View, end: int) -> list[dict[str, Any]]:
+    """The tools that were called before message `end`; of the others a goal in hindsight needs nothing."""
+    called = {call.name for call in view.calls if call.at < end}
+    return [each for each in _tools(view.trajectory.tools) if each["name"] in called]
 
 
 def _tools(tools: Iterable[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
@@ -258,7 +332,8 @@ def fit(
     """The record as one line within the budget.
 
     Messages that prove nothing are shortened first, to less and less. Those in `needed` stand whole where a judge is
-    asked; a relabeler may see them shortened too (what it then proposes is checked against the whole).
+    asked; others may see them shortened too, and of a very long run only what stands near them and at both ends, with
+    a note of how many messages were left out (what a relabeler then proposes is checked against the whole).
 
     Raises:
         Refused: where what is needed does not fit.
@@ -270,14 +345,35 @@ def fit(
         line = one_line({**data, "messages": shortened})
         if len(line) <= budget:
             return line
+    for near in () if whole else _NEAR:
+        kept = _around(messages, needed, near)
+        line = one_line({**data, "messages": [_short(message, _SHORTER[-1][1]) for message in kept]})
+        if len(line) <= budget:
+            return line
     raise Refused("context", f"the evidence alone does not fit the {budget} characters that a prompt may hold")
 
 
 # What is kept of a message that proves nothing, and of one that proves something; None is all of it.
 _SHORTER: tuple[tuple[int | None, int | None], ...] = (
     *((keep, None) for keep in (None, 4000, 1500, 600, 200, 60)),
-    *((60, keep) for keep in (16_000, 6000, 2500, 1000)),
+    *((60, keep) for keep in (16_000, 6000, 2500, 1000, 400, 150)),
 )
+_NEAR = (8, 3, 1, 0)  # how many messages around one that proves something are kept of a very long run
+_ENDS = 4
+
+
+def _around(messages: Sequence[dict[str, Any]], needed: set[int], near: int) -> list[dict[str, Any]]:
+    """The messages near what is needed, and those at both ends; a note stands where some were left out."""
+    kept: list[dict[str, Any]] = []
+    for place, message in enumerate(messages):
+        at_an_end = place < _ENDS or place >= len(messages) - _ENDS
+        if at_an_end or any(index in needed for index in range(message["i"] - near, message["i"] + near + 1)):
+            kept.append(message)
+        elif kept[-1]["role"] == "left_out":
+            kept[-1] = {**kept[-1], "messages": kept[-1]["messages"] + 1}
+        else:
+            kept.append({"i": message["i"], "role": "left_out", "text": "", "messages": 1})
+    return kept
 
 
 def _short(message: Mapping[str, Any], keep: int | None) -> dict[str, Any]:

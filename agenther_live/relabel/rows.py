@@ -67,18 +67,27 @@ def tables(calls: Iterable[Call]) -> list[Table]:
     for call in calls:
         if not call.ok or not isinstance(call.result, dict | list):
             continue
-        args = {key: value for key, value in call.args.items() if isinstance(value, str | int | float | bool)}
-        lists = list(_lists(call.result, {}))
-        for path, outer, records in lists:
-            found = [Row({**args, **outer, **_flat(record)}, call.number) for record in records]
-            rows.setdefault((call.name, path), []).extend(found)
-        if isinstance(call.result, dict) and not lists:
-            cells = _flat(call.result)
-            if cells:
-                rows.setdefault((call.name, ""), []).append(Row({**args, **cells}, call.number))
-        if _says_more(call.result, max((len(records) for _, _, records in lists), default=0)):
+        if "rows" not in call.cache:
+            call.cache["rows"] = _rows_of(call)
+        found, says_more = call.cache["rows"]
+        for path, more in found:
+            rows.setdefault((call.name, path), []).extend(more)
+        if says_more:
             partial.add(call.name)
     return [Table(tool, tuple(_distinct(found)), tool not in partial) for (tool, _), found in rows.items()]
+
+
+def _rows_of(call: Call) -> tuple[list[tuple[str, list[Row]]], bool]:
+    """The rows of one call by their path, and whether its result says that there are more."""
+    args = {key: value for key, value in call.args.items() if isinstance(value, str | int | float | bool)}
+    lists = list(_lists(call.result, {}))
+    found = [
+        (path, [Row({**args, **outer, **_flat(record)}, call.number) for record in records])
+        for path, outer, records in lists
+    ]
+    if isinstance(call.result, dict) and not lists and (cells := _flat(call.result)):
+        found.append(("", [Row({**args, **cells}, call.number)]))
+    return found, _says_more(call.result, max((len(records) for _, _, records in lists), default=0))
 
 
 def _lists(

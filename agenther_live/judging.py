@@ -1,0 +1,78 @@
+"""The outcome judge's turn: what nobody knows the outcome of is asked about, and the answers become evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from agenther_live.buffer.store import Buffer
+from agenther_live.errors import AgentHERError, SpendCapReached, TerminalModelError, TransientModelError
+from agenther_live.relabel.models import Policy
+from agenther_live.relabel.outcome_judge import OutcomeJudge
+from agenther_live.replies import about
+from agenther_live.trajectory import Evidence, Trajectory
+
+__all__ = ["OutcomeJudging"]
+
+logger = logging.getLogger("agenther_live")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass
+class OutcomeJudging:
+    """Asks an outcome judge, some at once. The buffer's file is not open during a call.
+
+    `later` keeps what a model did not answer, and until when it is left alone, in this process.
+    """
+
+    judge: OutcomeJudge
+    policy: Policy
+    concurrency: int
+    retry_seconds: float
+    later: dict[str, datetime] = field(default_factory=dict)
+    paused: str | None = None
+
+    async def turn(self, buffer: Buffer, *, n: int, stop: threading.Event) -> int:
+        """Ask about up to `n` trajectories; give how many answers became evidence. `paused` says why it stands still.
+
+        Raises:
+            AgentHERError: the buffer or the store of replies refuses.
+        """
+        self.paused = None
+        now = _now()
+        self.later = {key: until for key, until in self.later.items() if until > now}
+        waiting = buffer.to_judge(self.judge.name, n=n + len(self.later))
+        chosen = [one for one in waiting if self.judge.wants(one.trajectory_id)]
+        skipped = [one.trajectory_id for one in waiting if not self.judge.wants(one.trajectory_id)]
+        if skipped:
+            buffer.mark_evaluated(self.judge.name, skipped)
+        room = asyncio.Semaphore(self.concurrency)
+        asked = [self._one(one, room, stop) for one in chosen if one.trajectory_id not in self.later]
+        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+        buffer.add_evidence(answers, evaluator=self.judge.name)
+        return len(answers)
+
+    async def _one(self, one: Trajectory, room: asyncio.Semaphore, stop: threading.Event) -> Evidence | None:
+        async with room:
+            if stop.is_set() or self.paused is not None:
+                return None
+            try:
+                about.set(one.trajectory_id)  # this task is about nothing else
+                return await self.judge.evidence(one, self.policy, now=_now())
+            except TransientModelError as error:
+                wait = max(self.retry_seconds, error.retry_after or 0.0)
+                self.later[one.trajectory_id] = _now() + timedelta(seconds=wait)
+            except (SpendCapReached, TerminalModelError) as error:
+                self.paused = str(error)
+            except AgentHERError:
+                raise
+            except Exception:
+                logger.exception("trajectory %s cannot be judged", one.trajectory_id)
+                self.later[one.trajectory_id] = datetime.max  # noqa: DTZ901  not again in this process
+            return None

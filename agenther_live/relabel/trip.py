@@ -1,0 +1,100 @@
+"""What is kept of one trip through Algorithm 1: the analysis, every goal with its verdicts, the last refusal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from agenther_live.labels import Analysis, Goal, Proven, Relabeling, Sample, Strategy, Verdict
+from agenther_live.relabel.models import Extraction, Proposal
+from agenther_live.trajectory import Stage, Trajectory
+
+__all__ = ["Trip"]
+
+
+class Trip:
+    """The record of relabeling one trajectory, from which its `Relabeling` is made."""
+
+    def __init__(self, trajectory: Trajectory, outcome_rev: int) -> None:
+        """Begin for a trajectory and the revision of its outcome."""
+        self.trajectory = trajectory
+        self.outcome_rev = outcome_rev
+        self.analysis: Analysis | None = None
+        self.extraction = Extraction(())
+        self.goals: list[Goal] = []
+        self.samples: list[Sample] = []
+        self.last = ("no_goal", "no goal was proposed")
+        self.refused: list[tuple[str, str]] = []
+        """Goal and reason of each proposal of the span at work that was refused: what the next one is told."""
+
+    def goal(
+        self,
+        proposal: Proposal,
+        attempt: int,
+        reason: str,
+        detail: str,
+        *,
+        strategy: Strategy = "final",
+        verdicts: Sequence[Verdict] = (),
+        confidence: float | None = None,
+    ) -> Goal:
+        """Keep a goal; `confidence` is that of relabeler and panel together where it was accepted."""
+        run, text = self.trajectory, proposal.hindsight_goal
+        parts: tuple[object, ...] = (run.trajectory_id, run.revision, self.outcome_rev, proposal.method, attempt, text)
+        if strategy != "final":
+            parts += (strategy, proposal.end)
+        goal = Goal(
+            goal_id=hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32],
+            trajectory_id=run.trajectory_id,
+            strategy=strategy,
+            hindsight_goal=text,
+            confidence=proposal.confidence if confidence is None else confidence,
+            accepted=confidence is not None,
+            reason=reason,
+            detail=detail[:2000],
+            method=proposal.method,
+            prompt_version=proposal.prompt_version,
+            evidence=proposal.evidence,
+            requirements=tuple(Proven(text=each.text, messages=each.messages) for each in proposal.requirements),
+            verdicts=tuple(verdicts),
+            attempt=attempt,
+        )
+        self.goals = [each for each in self.goals if each.goal_id != goal.goal_id] + [goal]
+        return goal
+
+    def refuse(
+        self,
+        proposal: Proposal,
+        attempt: int,
+        reason: str,
+        detail: str,
+        *,
+        strategy: Strategy = "final",
+        verdicts: Sequence[Verdict] = (),
+        told: str | None = None,
+    ) -> None:
+        """Keep a goal that was refused; `told` is how the next attempt hears of it."""
+        self.goal(proposal, attempt, reason, detail, strategy=strategy, verdicts=verdicts)
+        self.refused.append((proposal.hindsight_goal, told or detail))
+        if strategy == "final":
+            self.last = reason, detail
+
+    def ends(self, stage: Stage, reason: str, detail: str, *, retry_after: float | None = None) -> Relabeling:
+        """Close the record. The samples of one trajectory share its weight: each counts 1/n of it, n their number."""
+        shared = [each.model_copy(update={"weight": each.weight / len(self.samples)}) for each in self.samples]
+        if stage != "relabeled":
+            shared = []
+        return Relabeling(
+            trajectory_id=self.trajectory.trajectory_id,
+            stage=stage,
+            reason=reason,
+            detail=detail[:2000],
+            analysis=self.analysis,
+            goals=tuple(self.goals),
+            sample=shared[0] if shared else None,
+            more=tuple(shared[1:]),
+            achievements=tuple(
+                Proven(text=each.text[:500], messages=each.messages) for each in self.extraction.achievements[:50]
+            ),
+            retry_after=retry_after,
+        )
