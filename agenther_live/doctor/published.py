@@ -1,0 +1,142 @@
+"""Checks of the shards: the manifest against the files, and both against the buffer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import get_args
+
+import orjson
+
+from agenther_live.buffer.adopt import adopt_shard, samples_of
+from agenther_live.buffer.store import Buffer
+from agenther_live.doctor.findings import Exam, Finding
+from agenther_live.errors import ShardError
+from agenther_live.settings import ShardFormat
+from agenther_live.shards.formats import encode, row
+from agenther_live.shards.manifest import Entry, Manifest, live
+from agenther_live.shards.parquet import to_parquet
+from agenther_live.shards.publish import recover
+from agenther_live.shards.stream import row_id, verified_lines
+from agenther_live.shards.writer import TEMPORARY, file_sha256, replace_file
+
+__all__ = ["check_shards"]
+
+
+def check_shards(exam: Exam) -> Iterator[Finding]:
+    """Every live file is there with the manifest's bytes, and the buffer knows the same shards."""
+    root = exam.home.shards
+    try:
+        entries = Manifest(root).entries()
+        Manifest(root).retractions()
+    except ShardError as error:
+        yield Finding("shards", "bad", str(error), "readers stop there: restore the line from a copy of the folder")
+        return
+    alive = live(entries)
+    broken = [entry for entry in alive if not _whole(root, entry)]
+    for entry in broken:
+        yield _broken(exam, entry)
+    if exam.readable and exam.looked.get("shards") is not None:
+        yield from _check_ledger(exam, entries)
+        yield from _check_strays(exam, entries)
+    if not broken:
+        yield Finding("shards", "ok", f"{len(alive)} live files, each with the bytes that the manifest says")
+
+
+def _whole(root: Path, entry: Entry) -> bool:
+    try:
+        return file_sha256(root / entry.path) == entry.sha256
+    except OSError:
+        return False
+
+
+def _broken(exam: Exam, entry: Entry) -> Finding:
+    path = exam.home.shards / entry.path
+    what = f"{entry.path} is missing" if not path.exists() else f"{entry.path} has other bytes than the manifest says"
+    return Finding(
+        "shards", "bad", what,
+        "--repair makes it again from the buffer, if the same bytes come of it; else restore it from a copy",
+        fix=lambda: _make_again(exam, entry),
+    )  # fmt: skip
+
+
+def _make_again(exam: Exam, entry: Entry) -> str:
+    retractions = [each for each in Manifest(exam.home.shards).retractions() if each.seq <= entry.retractions]
+    gone = {key for each in retractions for key in each.samples}
+    with exam.buffer.reading() as tx:
+        samples = [one for one in samples_of(tx, entry.seq) if one.sample_id not in gone]
+    lines = [encode(row(entry.format, sample)) for sample in samples]
+    content = to_parquet(entry.format, lines) if entry.files == "parquet" else b"".join(lines)
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        return f"{entry.path} cannot be made again: the buffer would give other bytes"
+    replace_file(exam.home.shards, entry.path, [content])
+    return f"{entry.path} was made again, with the same bytes"
+
+
+def _check_ledger(exam: Exam, entries: Sequence[Entry]) -> Iterator[Finding]:
+    listed = {entry.seq: entry for entry in entries if entry.revision == 0}
+    known = {int(seq): str(state) for seq, _, state, _ in exam.looked["shards"]}
+    unknown = [listed[seq] for seq in sorted(listed.keys() - known.keys())]
+    if unknown:
+        yield Finding(
+            "shards", "bad",
+            f"the buffer does not know {len(unknown)} shards of the manifest, from {unknown[0].seq} on: it is older "
+            "than its shards (a WAL that lost its end, or a snapshot put back)",
+            "--repair takes them over, so that no sample is published twice and no number is given again",
+            fix=lambda: _adopt(exam.buffer, exam.home.shards, unknown, exam),
+        )  # fmt: skip
+    lost = [seq for seq, state in known.items() if state == "published" and seq not in listed]
+    if lost:
+        yield Finding(
+            "shards", "bad", f"the manifest lacks {len(lost)} shards that were published, from {lost[0]} on",
+            "restore manifest.jsonl from a copy: readers trust it alone",
+        )  # fmt: skip
+    begun = [seq for seq, state in known.items() if state == "writing"]
+    if begun:
+        yield Finding(
+            "shards", "note", f"shards {', '.join(map(str, begun))} were begun and not published",
+            "nothing: the next tick finishes them, with the same bytes", fix=lambda: _finish(exam),
+        )  # fmt: skip
+
+
+def _finish(exam: Exam) -> str:
+    done = recover(exam.buffer, exam.home.shards, now=exam.now, files=exam.settings.shard_files)
+    return f"{len(done.recovered)} finished, {len(done.failed)} given up"
+
+
+def _adopt(buffer: Buffer, root: Path, unknown: Sequence[Entry], exam: Exam) -> str:
+    taken = 0
+    for entry in unknown:
+        try:
+            ids = [row_id(entry, index, orjson.loads(line)) for index, line in enumerate(verified_lines(root, entry))]
+        except (ShardError, orjson.JSONDecodeError, KeyError):
+            ids = []  # replaced since, and removed: its number is spent all the same
+        with buffer.writing() as tx:
+            adopt_shard(tx, entry, ids, now=exam.now)
+        taken += 1
+    return f"{taken} shards are known to the buffer again"
+
+
+def _check_strays(exam: Exam, entries: Sequence[Entry]) -> Iterator[Finding]:
+    root = exam.home.shards
+    if any(state == "writing" for _, _, state, _ in exam.looked["shards"]):
+        return
+    listed = {entry.path for entry in entries}
+    strays = [
+        path
+        for fmt in get_args(ShardFormat)
+        for path in sorted((root / fmt).glob("*"))
+        if str(path.relative_to(root)) not in listed
+    ] + sorted((root / TEMPORARY).glob("*"))
+
+    def remove() -> str:
+        for path in strays:
+            path.unlink(missing_ok=True)
+        return f"{len(strays)} removed"
+
+    if strays:
+        yield Finding(
+            "shards", "warn", f"{len(strays)} files that no manifest line names, such as {strays[0].relative_to(root)}",
+            "readers do not see them", fix=remove,
+        )  # fmt: skip
