@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -38,6 +38,8 @@ class Call(Protocol):
     def text(self) -> str | None: ...  # noqa: D102
     @property
     def at(self) -> datetime: ...  # noqa: D102
+    @property
+    def trajectory_id(self) -> str | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,26 @@ class Spend:
     calls: int = 0
 
 
-def add_calls(tx: Transaction, rows: Iterable[Call]) -> int:
-    """Store calls that are not known by their key yet; give how many were new."""
+def add_calls(tx: Transaction, rows: Iterable[Call], buried: Collection[str] = ()) -> int:
+    """Store calls that are not known by their key yet; give how many were new.
+
+    Of those about trajectories that were deleted meanwhile (`buried`) only the cost is kept.
+    """
     new = {row.call_key: row for row in rows}
     if not new:
         return 0
     known = tx.rows(select(llm_calls.c.call_key).where(any_of(llm_calls.c.call_key, new)))
     for (key,) in known:
         del new[key]
-    return tx.insert(llm_calls, _COLUMNS, [tuple(getattr(row, name) for name in _COLUMNS) for row in new.values()])
+    silent = ("text", "trajectory_id")
+    return tx.insert(
+        llm_calls,
+        _COLUMNS,
+        [
+            tuple(None if name in silent and row.trajectory_id in buried else getattr(row, name) for name in _COLUMNS)
+            for row in new.values()
+        ],
+    )
 
 
 def reply(tx: Transaction, call_key: str) -> str | None:

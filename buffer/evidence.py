@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from agenther_live.buffer.schema import evidence, run_heads, state
 from agenther_live.ids import content_hash
 from agenther_live.trajectory import Evidence, EvidenceSource
 
-__all__ = ["Statement", "add_statements", "bind", "evidence_of", "statement_of"]
+__all__ = ["Statement", "add_statements", "addresses", "bind", "evidence_of", "stated", "statement_of"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC).replace(tzinfo=None)
 _SOURCES: frozenset[EvidenceSource] = frozenset({"person", "reward", "evaluator", "judge", "terminal"})
@@ -68,10 +68,10 @@ def statement_of(record: Mapping[str, Any]) -> Statement:
     told = {key: value for key, value in record.items() if key != "_id"}
     return Statement(
         evidence_id=str(record.get("feedback_id") or content_hash(told)),
-        to_trajectory=_text(record.get("trajectory_id") or record.get("trajectory_root") or record.get("r")),
-        to_run=_text(record.get("run_id")),
-        to_thread=_text(record.get("thread_id")),
-        to_agent=_text(record.get("agent")),
+        to_trajectory=_name(record.get("trajectory_id") or record.get("trajectory_root") or record.get("r")),
+        to_run=_name(record.get("run_id")),
+        to_thread=_name(record.get("thread_id")),
+        to_agent=_name(record.get("agent")),
         source=known,
         key=_text(record.get("key")) or "success",
         success=record["success"] if isinstance(record.get("success"), bool) else None,
@@ -82,13 +82,23 @@ def statement_of(record: Mapping[str, Any]) -> Statement:
     )
 
 
+def addresses(one: Statement) -> Iterator[str]:
+    """Give the names of what a statement is about: see `Transaction.lock`."""
+    if one.to_trajectory is not None:
+        yield f"id:{one.to_trajectory}"
+    if one.to_run is not None:
+        yield f"run:{one.to_run}"
+    if one.to_thread is not None:
+        yield f"thread:{one.to_thread}"
+
+
 def stated(item: Evidence) -> Statement:
     """Give evidence that did not come through the journal as a statement."""
     return Statement(
         evidence_id=item.evidence_id,
         to_trajectory=item.trajectory_id,
-        to_run=_text(item.run_id),
-        to_thread=_text(item.thread_id),
+        to_run=_name(item.run_id),
+        to_thread=_name(item.thread_id),
         to_agent=None,
         source=item.source,
         key=item.key,
@@ -118,6 +128,12 @@ def _number(value: Any) -> float | None:
 
 def _text(value: Any) -> str | None:
     return None if value is None or value == "" else str(storable(str(value)))
+
+
+def _name(value: Any) -> str | None:
+    """Read a name as every engine stores it, or it would not be found again: PostgreSQL takes no NUL."""
+    text = _text(value)
+    return None if text is None else text.replace("\x00", "\ufffd")
 
 
 def add_statements(tx: Transaction, statements: Iterable[Statement], *, now: datetime) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from agenther_live.buffer import audit
 from agenther_live.buffer.calls import day_of, spend
 from agenther_live.buffer.engine import Transaction
 
@@ -26,9 +27,17 @@ SELECT count(*) AS captured,
 FROM store.state WHERE merged_into IS NULL
 """)
 _REST = text("""
-SELECT (SELECT count(*) FROM store.sample_state WHERE state IN ('pending', 'emitted')) AS samples,
+SELECT (SELECT count(*) FROM store.sample_state WHERE state IN ('pending', 'emitted')
+          AND kind IN ('hindsight', 'success')) AS samples,
+       (SELECT count(*) FROM store.sample_state WHERE state IN ('pending', 'emitted')
+          AND kind IN ('pair', 'step')) AS pairs,
+       (SELECT count(*) FROM store.sample_state AS x WHERE state = 'pending'
+          AND EXISTS (SELECT 1 FROM store.set_aside AS a WHERE a.sample_id = x.sample_id)
+          AND NOT EXISTS (SELECT 1 FROM store.sample_shards AS l WHERE l.sample_id = x.sample_id)) AS set_aside,
        (SELECT count(*) FROM store.shards WHERE state = 'published') AS shards,
        (SELECT coalesce(sum(n), 0) FROM store.counts WHERE name IN ('dropped_runs', 'dropped_records')) AS dropped,
+       (SELECT coalesce(sum(n), 0) FROM store.counts
+          WHERE name IN ('truncated_runs', 'truncated_fields', 'idle_runs')) AS cut,
        (SELECT count(*) FROM store.llm_calls) AS llm_calls,
        (SELECT coalesce(sum(prompt_tokens), 0) FROM store.llm_calls) AS prompt_tokens,
        (SELECT coalesce(sum(completion_tokens), 0) FROM store.llm_calls) AS completion_tokens,
@@ -45,6 +54,7 @@ def status(tx: Transaction, *, now: datetime) -> dict[str, Any]:
     figures = {name: _figure(name, value) for name, value in found.items()}
     reached = {step["step"]: step["n"] for step in funnel(tx)}
     figures |= {"recoverable": reached["recoverable"], "relabeled": reached["relabeled"]}
+    figures |= audit.figures(tx)
     return figures | {"spend_today_usd": spend(tx, since=day_of(now)).usd}
 
 

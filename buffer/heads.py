@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, delete, select
@@ -11,7 +11,7 @@ from agenther_live.buffer.engine import Transaction, any_of
 from agenther_live.buffer.resolve import Group, RunHead, thread_hash
 from agenther_live.buffer.schema import run_heads
 
-__all__ = ["Known", "load_heads", "put_heads", "related"]
+__all__ = ["Known", "keys_of", "load_heads", "put_heads", "related"]
 
 _HEAD = (
     "root_key",
@@ -44,6 +44,17 @@ class Known:
     trajectory_id: str
     parent_key: str | None
     facts_hash: str
+
+
+def keys_of(head: RunHead) -> Iterator[str]:
+    """Give the names under which a run may belong together with others: see `Transaction.lock`."""
+    yield f"id:{head.root_key}"
+    if head.explicit_id is not None:
+        yield f"id:{head.explicit_id}"
+    if head.run_id is not None:
+        yield f"run:{head.run_id}"
+    if head.thread_id is not None:
+        yield f"thread:{head.thread_id}"
 
 
 def load_heads(tx: Transaction, *wanted: ColumnElement[bool]) -> dict[str, Known]:
@@ -85,6 +96,8 @@ def related(tx: Transaction, arrived: Mapping[str, RunHead], known: Mapping[str,
     named: set[str] = set()
     while True:
         heads = [*arrived.values(), *(one.head for one in found.values())]
+        if tx.shared:  # nobody else moves these runs, nor binds what is said about them
+            tx.lock(key for head in heads for key in keys_of(head))
         new_threads = {h for head in heads if (h := thread_hash(head.thread_id)) is not None} - threads
         new_named = {head.explicit_id for head in heads if head.explicit_id is not None} - named
         if not new_threads and not new_named:
@@ -94,12 +107,12 @@ def related(tx: Transaction, arrived: Mapping[str, RunHead], known: Mapping[str,
         wanted = [and_(r.linked, any_of(r.thread_hash, new_threads))] if new_threads else []
         if new_named:  # its own runs, and those that joined it without being named themselves
             wanted += [and_(r.linked, any_of(column, new_named)) for column in (r.explicit_id, r.trajectory_id)]
-        found = load_heads(tx, *wanted) | found
+        found |= load_heads(tx, *wanted)
     waiting = [head for head in heads if head.status == "interrupted" and head.thread_id is not None]
     if waiting:
         hashes = {thread_hash(head.thread_id) for head in waiting}
         since = min(head.started_at for head in waiting)
-        found = load_heads(tx, and_(r.new_input, r.started_at >= since, any_of(r.thread_hash, hashes))) | found
+        found |= load_heads(tx, and_(r.new_input, r.started_at >= since, any_of(r.thread_hash, hashes)))
     return found
 
 

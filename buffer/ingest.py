@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,10 +20,11 @@ from sqlalchemy import delete, select
 
 from agenther_live.buffer import rows as shape
 from agenther_live.buffer.engine import Transaction, any_of
-from agenther_live.buffer.evidence import add_statements, bind, moment, statement_of
-from agenther_live.buffer.heads import Known, load_heads, put_heads, related
+from agenther_live.buffer.evidence import add_statements, addresses, bind, moment, statement_of
+from agenther_live.buffer.heads import Known, keys_of, load_heads, put_heads, related
 from agenther_live.buffer.resolve import Group, RunHead, head_of, resolve, thread_hash
 from agenther_live.buffer.schema import counts, cursors, run_facts, run_heads, state
+from agenther_live.buffer.tombstones import sweep
 from agenther_live.buffer.trajectories import Stored, Written, load_states, mark_unsettled, put, retire, set_status
 from agenther_live.ids import content_hash
 from agenther_live.journal import Batch, Cursor
@@ -67,8 +68,15 @@ class _Arrivals:
 def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, assemble: Assemble) -> IngestReport:
     """Take in a batch of the journal's reader; the caller commits."""
     report = IngestReport()
+    batch, refused = sweep(tx, batch, settings, now=now)
+    if refused:
+        report.counted["refused_deleted"] = refused
     delivered = [run.root_key for run in batch.runs] + _late_keys(batch.loose)
+    if tx.shared:
+        tx.lock(_keys(batch))
     known = load_heads(tx, any_of(run_heads.c.root_key, delivered)) if delivered else {}
+    if tx.shared and tx.lock(key for one in known.values() for key in keys_of(one.head)):
+        known = load_heads(tx, any_of(run_heads.c.root_key, delivered))  # late facts name their run, not its thread
     arrivals = _arrivals(tx, batch, known, report)
     _put_facts(tx, arrivals)
     gone: set[str] = set()
@@ -89,6 +97,21 @@ def load_cursors(tx: Transaction) -> dict[str, Cursor]:
 
 
 # --- runs -------------------------------------------------------------------------------------------------
+
+
+def _keys(batch: Batch) -> Iterator[str]:
+    """Name all that the batch is about, so that no other worker takes in something about it at the same time."""
+    for run in batch.runs:
+        yield from keys_of(head_of(run.root_key, run.records))
+    for key in _late_keys(batch.loose):
+        yield f"id:{key}"
+    for record in _feedback(batch):
+        yield from addresses(statement_of(record))
+
+
+def _feedback(batch: Batch) -> list[dict[str, Any]]:
+    records = [record for record in batch.loose if record.get("k") == "feedback"]
+    return records + [record for run in batch.runs for record in run.records if record.get("k") == "feedback"]
 
 
 def _late_keys(loose: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -277,9 +300,7 @@ def _assemble_some(
 def _take_evidence(
     tx: Transaction, batch: Batch, arrivals: _Arrivals, gone: set[str], *, now: datetime, report: IngestReport
 ) -> None:
-    records = [record for record in batch.loose if record.get("k") == "feedback"]
-    records += [record for run in batch.runs for record in run.records if record.get("k") == "feedback"]
-    new = add_statements(tx, map(statement_of, records), now=now)
+    new = add_statements(tx, map(statement_of, _feedback(batch)), now=now)
     report.evidence += len(new)
     heads = arrivals.heads.values()
     changed = bind(
@@ -301,9 +322,11 @@ def expire(tx: Transaction, *, now: datetime, ttl: float) -> int:
     )
     keys = [row[0] for row in tx.rows(due)]
     if keys:
-        stored = load_states(tx, keys)
-        set_status(tx, [(one, "abandoned", one.waiting_since) for one in stored.values()])
-    return len(keys)
+        stored = load_states(tx, keys).values()
+        late = [one for one in stored if one.status == "interrupted" and one.merged_into is None]
+        set_status(tx, [(one, "abandoned", one.waiting_since) for one in late])
+        return len(late)
+    return 0
 
 
 def _count(tx: Transaction, batch: Batch, report: IngestReport) -> None:
@@ -330,6 +353,8 @@ def _count(tx: Transaction, batch: Batch, report: IngestReport) -> None:
 
 
 def _save_cursors(tx: Transaction, moved: Mapping[str, Cursor], now: datetime) -> None:
+    known = load_cursors(tx)  # only what moved, so that `updated_at` says when a writer was last heard of
+    moved = {writer: cursor for writer, cursor in moved.items() if known.get(writer) != cursor}
     if not moved:
         return
     tx.rows(delete(cursors).where(any_of(cursors.c.writer, moved)))

@@ -10,27 +10,31 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.sql import ColumnElement
 
 from agenther_live.buffer.engine import Transaction, any_of
-from agenther_live.buffer.samples import CONTRAST, load, move
-from agenther_live.buffer.schema import retractions, sample_shards, sample_state, samples, set_aside, shards, state
+from agenther_live.buffer.samples import load, move
+from agenther_live.buffer.schema import derived, retractions, sample_shards, sample_state, samples, set_aside, shards
 from agenther_live.errors import MoveRefused, ShardError
 from agenther_live.settings import ShardFormat
+from agenther_live.shards.formats import DEMONSTRATIONS, DIALECTS, kinds_of
 from agenther_live.shards.publish import Due, Unfinished
 from agenther_live.shards.rotate import Backlog
 from agenther_live.shards.writer import ShardFile
 
 _ALIVE = ("pending", "emitted")
+_DERIVED = frozenset(fmt for fmt in DIALECTS if not kinds_of(fmt) <= DEMONSTRATIONS)
 
 
-def _waiting(fmt: str) -> list[ColumnElement[bool]]:
+def waiting(fmt: ShardFormat) -> list[ColumnElement[bool]]:
     """Give the conditions under which a sample waits for a shard of this format."""
     s = sample_state.c
     in_shard = exists().where(sample_shards.c.sample_id == s.sample_id, sample_shards.c.format == fmt)
     aside = exists().where(set_aside.c.sample_id == s.sample_id, set_aside.c.format == fmt)
-    conditions: list[ColumnElement[bool]] = [s.state.in_(_ALIVE), ~in_shard, ~aside]
-    if fmt in CONTRAST:  # its rows say that the old goal failed, so that must be so
-        failed = exists().where(state.c.trajectory_id == s.trajectory_id, state.c.outcome == "failure")
-        conditions += [s.kind == "hindsight", failed]
-    return conditions
+    conditions: list[ColumnElement[bool]] = [s.state.in_(_ALIVE), s.held.is_(None), ~in_shard, ~aside]
+    if fmt in _DERIVED:  # while what a sample was made of is held for a person, so is the sample
+        source = sample_state.alias("source")
+        for side in (derived.c.source_id, derived.c.worse_id):
+            made_of = (derived.c.sample_id == s.sample_id, source.c.sample_id == side)
+            conditions.append(~exists().where(*made_of, source.c.held.is_not(None)))
+    return [*conditions, s.kind.in_(sorted(kinds_of(fmt)))]
 
 
 def backlog(tx: Transaction, fmt: ShardFormat) -> Backlog:
@@ -40,7 +44,7 @@ def backlog(tx: Transaction, fmt: ShardFormat) -> Backlog:
     query = select(func.count(), func.min(samples.c.created_at)).select_from(
         sample_state.join(samples, samples.c.sample_id == s.sample_id)
     )
-    [(count, oldest)] = tx.rows(query.where(*_waiting(fmt)))
+    [(count, oldest)] = tx.rows(query.where(*waiting(fmt)))
     return Backlog(count, oldest)
 
 
@@ -50,7 +54,7 @@ def pending(tx: Transaction, fmt: ShardFormat, limit: int) -> list[Any]:
     query = (
         select(s.sample_id)
         .join(samples, samples.c.sample_id == s.sample_id)
-        .where(*_waiting(fmt))
+        .where(*waiting(fmt))
         .order_by(samples.c.created_at, s.sample_id)
         .limit(limit)
     )
@@ -86,7 +90,8 @@ def begin_shard(tx: Transaction, fmt: ShardFormat, sample_ids: Sequence[str], *,
         MoveRefused: a sample does not wait for this format any more.
     """
     s = sample_state.c
-    free = {row[0] for row in tx.rows(select(s.sample_id).where(any_of(s.sample_id, sample_ids), *_waiting(fmt)))}
+    free_ones = select(s.sample_id).where(any_of(s.sample_id, sample_ids), *waiting(fmt))
+    free = {row[0] for row in tx.rows(tx.held(free_ones))}
     if taken := [sample_id for sample_id in sample_ids if sample_id not in free]:
         raise MoveRefused(f"sample {taken[0]} does not wait for a {fmt} shard any more")
     [(last,)] = tx.rows(select(func.max(shards.c.seq)))
@@ -95,6 +100,12 @@ def begin_shard(tx: Transaction, fmt: ShardFormat, sample_ids: Sequence[str], *,
     rows = [(sample_id, seq, fmt, index) for index, sample_id in enumerate(sample_ids)]
     tx.insert(sample_shards, ("sample_id", "seq", "format", "idx"), rows)
     return seq
+
+
+def last_published(tx: Transaction) -> int | None:
+    """Give the number of the last published shard; None where there is none."""
+    [(seq,)] = tx.rows(select(func.max(shards.c.seq)).where(shards.c.state == "published"))
+    return None if seq is None else int(seq)
 
 
 def unfinished_shards(tx: Transaction) -> list[Unfinished]:
@@ -126,7 +137,7 @@ def publish_shard(tx: Transaction, shard: ShardFile, *, now: datetime) -> None:
     s = sample_state.c
     link = sample_shards.c
     query = select(s.sample_id).join(sample_shards, link.sample_id == s.sample_id)
-    ids = [row[0] for row in tx.rows(query.where(link.seq == shard.seq, s.state == "pending"))]
+    ids = [row[0] for row in tx.rows(tx.held(query.where(link.seq == shard.seq, s.state == "pending")))]
     move(tx, [(sample_id, "pending", "emitted") for sample_id in ids], None, now=now)
 
 
@@ -146,7 +157,11 @@ def retractions_due(tx: Transaction) -> list[Due]:
         select(r.sample_id, r.reason).where(r.done_at.is_(None)).order_by(r.at, r.sample_id)
     ):
         found.setdefault(reason, []).append(sample_id)
-    return [Due(ids, reason) for reason, ids in found.items()]
+    link = sample_shards.c
+    return [
+        Due(ids, reason, {row[0] for row in tx.rows(select(link.seq).distinct().where(any_of(link.sample_id, ids)))})
+        for reason, ids in found.items()
+    ]
 
 
 def retraction_done(tx: Transaction, sample_ids: Iterable[str], seq: int, *, now: datetime) -> None:

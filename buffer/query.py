@@ -159,6 +159,7 @@ _MISSING = (
     re.compile(r"does not have a column named \"(?P<name>[^\"]+)\""),
     re.compile(r"Table with name (?P<name>\S+) does not exist"),
     re.compile(r"(?:[Cc]olumn|relation) \"(?P<name>[^\"]+)\" does not exist"),
+    re.compile(r"column (?P<name>[\w.]+) does not exist"),
 )
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import select
 
@@ -107,6 +107,7 @@ def draw(tx: Transaction, plan: Plan, *, now: datetime) -> Draw:
     Raises:
         BufferError: the condition cannot be run.
     """
+    tx.lock(["draws"])  # a use is counted on top of the one that was read
     pool, chosen = choose(tx, plan, now=now)
     draw_id = uuid7()
     names = [column.name for column in draws.columns]
@@ -124,16 +125,16 @@ def choose(tx: Transaction, plan: Plan, *, now: datetime) -> tuple[int, list[Cho
     """Give the size of the pool and the samples that win; nothing is written."""
     source = f"FROM store.sample_state WHERE {_eligible(plan, now)}"
     mass = _mass(plan, now)
-    pool, total = tx.connection.exec_driver_sql(f"SELECT count(*), sum({mass}) {source}").one()
+    [(pool, total)] = _ask(tx, f"SELECT count(*), sum({mass}) {source}")
     n = plan.n if plan.samples_per_insert is None else min(plan.n, _allowed(tx, plan.samples_per_insert))
     if not pool or not n:
         return int(pool), []
     order = {
         "fifo": "created_at, sample_id",
         "recent": "created_at DESC, sample_id DESC",
-    }.get(plan.strategy, f"{_clock(plan.seed)} / {mass}, sample_id")
+    }.get(plan.strategy, f"{_clock(plan.seed, tx)} / {mass}, sample_id")
     query = f"SELECT sample_id, uses, {mass} {source} ORDER BY {order} LIMIT {n}"
-    rows = [tuple(row) for row in tx.connection.exec_driver_sql(query)]
+    rows = _ask(tx, query)
     if plan.strategy in ("fifo", "recent"):
         return pool, [Chosen(key, uses, 1.0, 1.0) for key, uses, _ in rows]
     raw = [(pool * one / total) ** -plan.beta for _, _, one in rows]
@@ -175,9 +176,12 @@ def _drawn(
     )
 
 
+DEMONSTRATIONS = "kind IN ('hindsight', 'success')"  # what preferences are made of them is not drawn
+
+
 def _eligible(plan: Plan, now: datetime) -> str:
     """Figures are written out, since the user's condition may hold any character that marks a parameter."""
-    conditions = ["state IN ('pending', 'emitted')"]
+    conditions = [DEMONSTRATIONS, "state IN ('pending', 'emitted')", "forgotten_at IS NULL", "held IS NULL"]
     if plan.max_uses is not None:
         conditions.append(f"uses < {plan.max_uses}")
     if plan.max_staleness is not None:
@@ -190,14 +194,24 @@ def _eligible(plan: Plan, now: datetime) -> str:
 def _mass(plan: Plan, now: datetime) -> str:
     if plan.strategy != "prioritized":
         return "CAST(1 AS DOUBLE PRECISION)"
-    age = f"greatest(0, extract(epoch FROM {_moment(now)} - created_at))"
-    priority = f"weight * power(2.0, -{age} / {plan.half_life!r}) - {plan.decay!r} * uses"
-    return f"power(greatest({FLOOR!r}, {priority}), {plan.alpha!r})"
+    # All of it in doubles, and no power below what a double can hold: PostgreSQL takes that for an error.
+    age = f"greatest(0, CAST(extract(epoch FROM {_moment(now)} - created_at) AS DOUBLE PRECISION))"
+    fresh = f"power(CAST(2 AS DOUBLE PRECISION), greatest(-900, -{age} / {plan.half_life!r}))"
+    priority = f"weight * {fresh} - CAST({plan.decay!r} AS DOUBLE PRECISION) * uses"
+    return f"power(greatest(CAST({FLOOR!r} AS DOUBLE PRECISION), {priority}), {plan.alpha!r})"
 
 
-def _clock(seed: int) -> str:
-    # 53 bits, so that every u is a double strictly between 0 and 1.
-    return f"-ln(((hash('{seed}:' || sample_id) >> 11) + 0.5) / 9007199254740992.0)"
+def _clock(seed: int, tx: Transaction) -> str:
+    # 53 bits, so that every u is a double strictly between 0 and 1. Each engine has a hash of its own.
+    bits = f"hash('{seed}:' || sample_id) >> 11"
+    if tx.connection.dialect.name == "postgresql":
+        bits = f"(hashtextextended(sample_id, {seed}) >> 11) & 9007199254740991"
+    return f"-ln((CAST({bits} AS DOUBLE PRECISION) + 0.5) / CAST(9007199254740992 AS DOUBLE PRECISION))"
+
+
+def _ask(tx: Transaction, query: str) -> list[tuple[Any, ...]]:
+    """Run a query that may hold any character: without parameters, a percent sign is one."""
+    return [tuple(row) for row in tx.connection.exec_driver_sql(query, execution_options={"no_parameters": True})]
 
 
 def _moment(at: datetime) -> str:
@@ -205,5 +219,5 @@ def _moment(at: datetime) -> str:
 
 
 def _allowed(tx: Transaction, ratio: float) -> int:
-    made, used = tx.connection.exec_driver_sql("SELECT count(*), coalesce(sum(uses), 0) FROM store.sample_state").one()
+    [(made, used)] = _ask(tx, f"SELECT count(*), coalesce(sum(uses), 0) FROM store.sample_state WHERE {DEMONSTRATIONS}")
     return max(0, int(ratio * made) - int(used))

@@ -78,6 +78,11 @@ def thread_hash(thread_id: str | None) -> int | None:
     return int.from_bytes(hashlib.blake2b(thread_id.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
 
 
+def _name(given: str | None) -> str | None:
+    """Give a name as every engine stores it, or what was stored would not be found again."""
+    return given.replace("\x00", "\ufffd") if isinstance(given, str) else given
+
+
 def head_of(root_key: str, records: Sequence[Mapping[str, Any]]) -> RunHead:
     """Read a run's head from its facts; a run without `end` counts as abandoned, one without `start` stands alone."""
     start: Mapping[str, Any] = {}
@@ -98,10 +103,10 @@ def head_of(root_key: str, records: Sequence[Mapping[str, Any]]) -> RunHead:
     resume = bool(start.get("resume"))
     return RunHead(
         root_key=root_key,
-        run_id=start.get("run_id"),
-        agent=start.get("agent") or "agent",
-        thread_id=start.get("thread_id"),
-        explicit_id=start.get("trajectory_id"),
+        run_id=_name(start.get("run_id")),
+        agent=_name(start.get("agent")) or "agent",
+        thread_id=_name(start.get("thread_id")),
+        explicit_id=_name(start.get("trajectory_id")),
         started_at=started,
         ended_at=float(end["at"]) if end is not None else max(last, started),
         status=status,

@@ -62,6 +62,7 @@ RUN = (
     "models",
     "prompt_tokens",
     "completion_tokens",
+    "tools_version",
 )
 MESSAGE = (
     "trajectory_id",
@@ -214,6 +215,7 @@ def run_rows(trajectory: Trajectory) -> Iterable[tuple[Any, ...]]:
             json_text(run.models) if run.models else None,
             run.prompt_tokens,
             run.completion_tokens,
+            run.tools_version,
         )
 
 

@@ -12,13 +12,14 @@ from sqlalchemy import select
 
 from agenther_live.buffer import rows as shape
 from agenther_live.buffer.engine import Transaction, any_of
-from agenther_live.buffer.schema import retractions, sample_shards, sample_state, samples, shards
+from agenther_live.buffer.schema import derived, retractions, sample_shards, sample_state, samples, shards
 from agenther_live.labels import Sample
 from agenther_live.trajectory import SAMPLE_MOVES, SampleState, check_move
 
 __all__ = ["CONTRAST", "NewSample", "TakeBack", "add", "move", "take_back", "withdraw"]
 
 CONTRAST = ("goal_contrast",)  # formats whose rows use the old goal as the worse one
+OLD_GOAL = ("contrast", "failure")  # samples that say of the old goal that it failed
 _STATE = (
     "sample_id",
     "trajectory_id",
@@ -31,6 +32,8 @@ _STATE = (
     "weight",
     "created_at",
     "uses",
+    "strategy",
+    "writes",
 )
 
 
@@ -49,7 +52,7 @@ class TakeBack:
     """Which samples of a trajectory no longer hold, and why (a word that can be counted).
 
     `kind` narrows it to one kind, `before_revision` to those of older revisions, `contrast_only` to those that
-    stand in a shard whose rows use the old goal.
+    say that the old goal failed: by their kind, or (as it was in older homes) by standing in a shard of such rows.
     """
 
     trajectory_id: str
@@ -67,7 +70,7 @@ def add(tx: Transaction, new: Sequence[NewSample], *, now: datetime) -> int:
     by_id = {one.sample.sample_id: one for one in new}
     if not by_id:
         return 0
-    known = {row[0] for row in tx.rows(select(samples.c.sample_id).where(any_of(samples.c.sample_id, by_id)))}
+    known = {row[0] for row in tx.rows(select(sample_state.c.sample_id).where(any_of(sample_state.c.sample_id, by_id)))}
     fresh = [one for sample_id, one in by_id.items() if sample_id not in known]
     hashes = {one.sample.content_hash for one in fresh if one.sample.content_hash}
     s = sample_state.c
@@ -96,6 +99,8 @@ def add(tx: Transaction, new: Sequence[NewSample], *, now: datetime) -> int:
                 sample.weight,
                 now,
                 0,
+                sample.strategy,
+                sample.writes,
             )
         )
     tx.insert(samples, shape.SAMPLE, rows)
@@ -118,6 +123,7 @@ def withdraw(tx: Transaction, chosen: Mapping[str, SampleState], reason: str, *,
     """Take samples (id → state) back: what no shard holds is withdrawn, what one does or may is to be retracted."""
     if not chosen:
         return Counter()
+    chosen = {**resting_on(tx, chosen), **chosen}
     held = _in_shards(tx, chosen)
     first = [(key, "pending", "emitted") for key, old in chosen.items() if old == "pending" and key in held]
     moves: list[tuple[str, SampleState, SampleState]] = []
@@ -134,6 +140,17 @@ def withdraw(tx: Transaction, chosen: Mapping[str, SampleState], reason: str, *,
     return +Counter(retracted=len(due), withdrawn=len(moves) - len(due))
 
 
+def resting_on(tx: Transaction, sample_ids: Iterable[str]) -> dict[str, SampleState]:
+    """Give the living samples (id → state) that were made of these: they go with them."""
+    d, s = derived.c, sample_state.c
+    ids = list(sample_ids)
+    found: dict[str, SampleState] = {}
+    for side in (d.source_id, d.worse_id):
+        query = select(s.sample_id, s.state).join(derived, d.sample_id == s.sample_id)
+        found |= dict(tx.rows(tx.held(query.where(any_of(side, ids), s.state.in_(("pending", "emitted"))))))
+    return found
+
+
 def take_back(tx: Transaction, wanted: Sequence[TakeBack], *, now: datetime) -> Counter[str]:
     """Take back what `wanted` describes; give how many samples were withdrawn and retracted."""
     by_trajectory = {one.trajectory_id: one for one in wanted}
@@ -143,19 +160,24 @@ def take_back(tx: Transaction, wanted: Sequence[TakeBack], *, now: datetime) -> 
     query = select(s.sample_id, s.trajectory_id, s.kind, s.revision, s.state).where(
         any_of(s.trajectory_id, by_trajectory), s.state.in_(("pending", "emitted"))
     )
-    found = tx.rows(query)
+    found = tx.rows(tx.held(query))
     contrast = _in_shards(tx, [row[0] for row in found], formats=CONTRAST) if found else frozenset()
     chosen: dict[str, dict[str, SampleState]] = {}
     for sample_id, trajectory_id, kind, revision, old in found:
         want = by_trajectory[trajectory_id]
-        if want.kind not in (None, kind) or (want.contrast_only and sample_id not in contrast):
+        if want.kind not in (None, kind):
+            continue
+        if want.contrast_only and kind not in OLD_GOAL and sample_id not in contrast:
             continue
         if want.before_revision is not None and revision >= want.before_revision:
             continue
         chosen.setdefault(want.reason, {})[sample_id] = old
     total: Counter[str] = Counter()
+    gone: set[str] = set()
     for reason, ids in chosen.items():
-        total += withdraw(tx, ids, reason, now=now)
+        left = {key: old for key, old in ids.items() if key not in gone}
+        gone |= left.keys() | resting_on(tx, left).keys()  # what rests on two of them goes once
+        total += withdraw(tx, left, reason, now=now)
     return total
 
 

@@ -193,6 +193,7 @@ runs = Table(
     _column("models", Json, "Chat models it called."),
     _column("prompt_tokens", BigInteger, "Tokens sent to models.", null=False),
     _column("completion_tokens", BigInteger, "Tokens received from models.", null=False),
+    _column("tools_version", String, "Hash of the tool schemas that its models were given."),
     comment="The runs of each revision.",
 )
 
@@ -268,6 +269,8 @@ state = Table(
     _column("needs_sample", Boolean, "A success that no sample was sought of yet.", null=False),
     _column("runs_hash", String, "Hash of the runs and facts that it was assembled from."),
     _column("merged_into", String, "Trajectory that took its runs; such a row is hidden."),
+    _column("leased_by", String, "Worker that has it now, where there are many; null: nobody."),
+    _column("leased_until", DateTime, "When that lease ends, by the database's clock."),
     comment="What moves: one narrow row per trajectory.",
 )
 _unique(state, "trajectory_id")
@@ -286,6 +289,7 @@ relabelings = Table(
     _column("reason", String, "The counted word.", null=False),
     _column("detail", String, "The reason in a sentence.", null=False),
     _column("at", DateTime, "When it was recorded.", null=False),
+    _column("achievements", Json, "What was achieved, with the messages that prove it."),
     comment="Results of Algorithm 1.",
 )
 
@@ -301,6 +305,7 @@ analyses = Table(
     _column("critical_step", Integer, "Step after which the goal was lost."),
     _column("explanation", String, "Why, in a sentence.", null=False),
     _column("method", String, "What analysed it.", null=False),
+    _column("critical_evidence", Json, "Indices of the messages that show it."),
     comment="Stage 1: what went wrong.",
 )
 
@@ -319,6 +324,8 @@ goals = Table(
     _column("method", String, "What proposed it.", null=False),
     _column("evidence", Json, "Indices of the messages that prove it."),
     _column("attempt", Integer, "Which attempt proposed it.", null=False),
+    _column("prompt_version", String, "Version of the prompt that proposed it."),
+    _column("requirements", Json, "Each requirement with the messages that prove it."),
     comment="Stage 3: hindsight goals.",
 )
 
@@ -335,6 +342,64 @@ verdicts = Table(
     _column("prompt_version", String, "Version of the prompt.", null=False),
     comment="What each judge said about each goal.",
 )
+
+# --- trust: canaries, the health of the panel, labels by people ------------------------------------------------
+
+canaries = Table(
+    "canaries",
+    metadata,
+    _column("canary_id", String, "Hash of trajectory, revisions, kind and goal.", null=False),
+    _column("trajectory_id", String, "The trajectory it was made of.", null=False),
+    _column("kind", String, "foreign, number, entity, write_left_out, requirement_back or failed_goal.", null=False),
+    _column("goal", String, "The goal that is known to be bad; empty for a foreign one.", null=False),
+    _column("proven", Boolean, "Whether the checks prove it false; only such canaries count for drift.", null=False),
+    _column("judge", String, "Who judged.", null=False),
+    _column("prompt_version", String, "Version of the judge's prompt.", null=False),
+    _column("is_valid", Boolean, "Yes or no; no where unanswered.", null=False),
+    _column("confidence", Double, "The judge's own confidence.", null=False),
+    _column("status", String, "ok or unanswered.", null=False),
+    _column("accepted", Boolean, "Whether the judge let it pass: valid, and sure enough.", null=False),
+    _column("reason", String, "The judge's reason.", null=False),
+    _column("at", DateTime, "When it was recorded.", null=False),
+    comment="Known-bad goals put to the panel, one row per canary and judge; never a sample.",
+)
+
+panel_health = Table(
+    "panel_health",
+    metadata,
+    _column("judge", String, "Who judges.", null=False),
+    _column("prompt_version", String, "Version of the judge's prompt.", null=False),
+    _column("canaries", BigInteger, "Proven canaries that it answered since it was last cleared.", null=False),
+    _column("accepted", BigInteger, "Those that it accepted.", null=False),
+    _column("baseline", Integer, "Its first canaries, at the latest look.", null=False),
+    _column("baseline_accepted", Integer, "Those of them that it accepted.", null=False),
+    _column("latest", Integer, "Its latest canaries, at that look.", null=False),
+    _column("latest_accepted", Integer, "Those of them that it accepted.", null=False),
+    _column("p", Double, "Fisher's exact test, one-sided; null: not looked at yet."),
+    _column("drifting", Boolean, "Whether it accepts more than it did; stays so until a person clears it.", null=False),
+    _column("doubtful_at", DateTime, "From when on what it accepted is in doubt; null: never."),
+    _column("looked_at", DateTime, "When this row was reckoned.", null=False),
+    _column("cleared_at", DateTime, "When a person last cleared it: canaries before that count no more."),
+    comment="How each judge stands on known-bad goals; one row per judge and prompt version.",
+)
+_unique(panel_health, "judge", "prompt_version")
+
+labels = Table(
+    "labels",
+    metadata,
+    _column("label_id", String, "Our UUIDv7 of the label.", null=False),
+    _column("kind", String, "accepted, held or disputed: which list it came from.", null=False),
+    _column("trajectory_id", String, "The trajectory.", null=False),
+    _column("sample_id", String, "The sample; null where the outcome is in dispute."),
+    _column("agent", String, "Name of the agent; labels outlive the trajectory."),
+    _column("verdict", String, "accept or reject.", null=False),
+    _column("panel", String, "Relabeler and judges of the sample."),
+    _column("at", DateTime, "When the person said so.", null=False),
+    _column("undone_at", DateTime, "When it was taken back; null: it counts."),
+    _column("applied_at", DateTime, "When it took effect; null: it may still be undone."),
+    comment="What people said about samples and disputed outcomes.",
+)
+_unique(labels, "label_id")
 
 # --- samples and shards -----------------------------------------------------------------------------------
 
@@ -373,9 +438,33 @@ sample_state = Table(
     _column("created_at", DateTime, "When it was recorded."),
     _column("uses", Integer, "How often it was drawn."),
     _column("drawn_at", DateTime, "When it was last drawn; null: never."),
+    _column("forgotten_at", DateTime, "When its payload went by age or size; null: it is there."),
+    _column("held", String, "Why it must not reach a shard until a person clears it; null: it may."),
+    _column("prompt_key", String, "Hash of its prompt; '': it has none; null: not looked at yet."),
+    _column("strategy", String, "final, or future for a cut run."),
+    _column("writes", Boolean, "Whether it trains a call that changes something."),
     comment="What moves about a sample.",
 )
 _unique(sample_state, "sample_id")
+
+derived = Table(
+    "derived",
+    metadata,
+    _column("sample_id", String, "The sample that was made; null: none could be."),
+    _column("kind", String, "contrast, failure, pair or step.", null=False),
+    _column(
+        "source_id",
+        String,
+        "What it was made of: a sample, of a pair the better; of a failure its run.",
+        null=False,
+    ),
+    _column("worse_id", String, "Of a pair or step, the sample of the worse response."),
+    _column("worse_trajectory_id", String, "Trajectory of that response."),
+    _column("outcome_rev", Integer, "Of a contrast or failure, the outcome revision that says that the goal failed."),
+    _column("reason", String, "Why none could be made, as a word that can be counted."),
+    _column("at", DateTime, "When it was tried.", null=False),
+    comment="Samples made of other samples; they go when one of those goes.",
+)
 
 shards = Table(
     "shards",
@@ -470,9 +559,55 @@ llm_calls = Table(
     _column("status", String, "How the call ended.", null=False),
     _column("text", String, "The reply."),
     _column("at", DateTime, "When it was answered.", null=False),
+    _column("trajectory_id", String, "Trajectory it was asked about; null: unknown or deleted."),
     comment="Calls of chat models, each paid once.",
 )
 _unique(llm_calls, "call_key")
+
+# --- what was deleted ---------------------------------------------------------------------------------------
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    _column("key", String, "HMAC of kind and id under the home's key.", null=False),
+    _column("kind", String, "trajectory, run, call (a caller's), thread or subject.", null=False),
+    _column("key_id", String, "Which key that was: its own HMAC, shortened.", null=False),
+    _column("audit_id", String, "The deletion.", null=False),
+    _column("at", DateTime, "When it was deleted.", null=False),
+    comment="What was deleted, so that it is not taken in again; no id can be read from it.",
+)
+_unique(tombstones, "key")
+
+origins = Table(
+    "origins",
+    metadata,
+    _column("trajectory_id", String, "The trajectory that is gone.", null=False),
+    _column("thread_key", String, "HMAC of its thread under the home's key."),
+    _column("subject_key", String, "HMAC of its subject under the home's key."),
+    _column("forgotten_at", DateTime, "When it went.", null=False),
+    comment="Whose the rows of published shards are, once their trajectory went by age or size.",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _column("audit_id", String, "Our UUIDv7 of the deed.", null=False),
+    _column("at", DateTime, "When it began.", null=False),
+    _column("action", String, "delete, lift, forget or compact.", null=False),
+    _column("target", String, "What was named: trajectory, thread or subject."),
+    _column("target_key", String, "HMAC of its id under the home's key."),
+    _column("reason", String, "Why, in the words of whoever asked."),
+    _column("trajectories", BigInteger, "Trajectories that went.", null=False),
+    _column("samples", BigInteger, "Samples that went.", null=False),
+    _column("shards", BigInteger, "Shards that were written anew.", null=False),
+    _column("bytes", BigInteger, "Bytes that came free."),
+    _column("consumers", Json, "Who had read them."),
+    _column("policy_versions", Json, "What those consumers trained, where known."),
+    _column("todo", Json, "What is left to do, if a crash came between; null: nothing."),
+    _column("done_at", DateTime, "When it was done."),
+    comment="What was done to the data itself: deletions, retention, compaction.",
+)
+_unique(audit, "audit_id")
 
 meta = Table(
     "meta",

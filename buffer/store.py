@@ -11,28 +11,44 @@ All methods raise `BufferLocked` where another process holds the file for longer
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
+import socket
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import URL, Connection, delete, func, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agenther_live.assemble import assemble
-from agenther_live.buffer import calls, evidence, figures, ingest, ledger, migrations, replay, work
+from agenther_live.buffer import (
+    calls,
+    evidence,
+    figures,
+    ingest,
+    leases,
+    ledger,
+    migrations,
+    pairs,
+    replay,
+    tombstones,
+    work,
+)
 from agenther_live.buffer import samples as sample_store
 from agenther_live.buffer.calls import Call, Spend
 from agenther_live.buffer.duckdb import DuckDB
-from agenther_live.buffer.engine import Engine, Transaction
+from agenther_live.buffer.engine import Engine, Transaction, any_of, done_again
 from agenther_live.buffer.importing import ImportReport, add_trajectories
 from agenther_live.buffer.ingest import Assemble, IngestReport
+from agenther_live.buffer.leases import Lessee
 from agenther_live.buffer.query import Result
 from agenther_live.buffer.replay import Draw, Plan, Strategy
 from agenther_live.buffer.schema import meta, sample_state, state, trajectories
@@ -52,6 +68,20 @@ from agenther_live.trajectory import Evidence, Trajectory
 __all__ = ["Buffer", "Claim", "Draw", "ImportReport", "IngestReport", "Spend", "make_views", "views_sql"]
 
 VIEWS = "views.sql"
+
+
+# Words of DuckDB's that people use in questions, for PostgreSQL.
+COMPATIBLE = (
+    "CREATE OR REPLACE FUNCTION round(x double precision, digits integer) RETURNS double precision "
+    "LANGUAGE sql IMMUTABLE STRICT AS 'SELECT (trunc(v) + CASE WHEN abs(v - trunc(v)) >= 0.5 THEN sign(v) ELSE 0 END) "
+    "/ f FROM (SELECT x * power(10::float8, digits) AS v, power(10::float8, digits) AS f) AS scaled'",
+    "CREATE OR REPLACE FUNCTION epoch(x interval) RETURNS double precision "
+    "LANGUAGE sql IMMUTABLE STRICT AS 'SELECT CAST(extract(epoch FROM x) AS double precision)'",
+    "CREATE OR REPLACE FUNCTION median_of(x double precision[]) RETURNS double precision LANGUAGE sql IMMUTABLE AS "
+    "'SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY v) FROM unnest(x) AS v'",
+    "CREATE OR REPLACE AGGREGATE median(double precision) "
+    "(SFUNC = array_append, STYPE = double precision[], FINALFUNC = median_of, INITCOND = '{}')",
+)
 
 
 def utcnow() -> datetime:
@@ -78,13 +108,14 @@ class Buffer:
         """Name the database; nothing is opened yet.
 
         Args:
-            where: path of a DuckDB file, or an SQLAlchemy URL (`duckdb:///path`).
+            where: path of a DuckDB file, or an SQLAlchemy URL: `duckdb:///path` or
+                `postgresql+psycopg://user@host/database`.
             settings: thresholds and times.
             assemble: turns the facts of runs into a trajectory.
             clock: gives naive UTC where a method takes no `now`.
 
         Raises:
-            SettingsError: the URL names an engine that this version does not have.
+            SettingsError: the URL names an engine that this version does not have, or its driver is not installed.
         """
         self.settings = settings
         self._assemble = assemble
@@ -93,22 +124,46 @@ class Buffer:
         self._ready = False
         self._held_out: tuple[tuple[Any, ...], list[str], set[str]] = ((), [], set())
         self._preparing = threading.Lock()
+        self._lessee: tuple[int, Lessee | None] = (0, None)
+        self._renewed_at = 0.0  # time.monotonic() of the last claim or renewal
 
     # --- opening
 
     def create(self) -> None:
-        """Make the database, or bring an older one to this version's schema."""
-        with self._engine.write() as tx:
-            found = migrations.revision_of(tx.connection)
-            if found is not None and found not in migrations.KNOWN:
-                raise BufferVersion(
-                    f"the buffer has schema {found}, and this version of the package knows {migrations.HEAD} at most; "
-                    "install the version that wrote it"
-                )
-            if found != migrations.HEAD:
-                migrations.upgrade(tx.connection)
-            make_views(tx.connection)
+        """Make the database, or bring an older one to this version's schema.
+
+        That goes one revision at a time, each in a transaction of its own: DuckDB cannot commit one that writes to a
+        table and alters it afterwards.
+        """
+        done = False
+        while not done:
+            with self._engine.write() as tx:
+                tx.lock(["schema"])  # workers that start together
+                found = migrations.revision_of(tx.connection)
+                if found is not None and found not in migrations.KNOWN:
+                    raise BufferVersion(
+                        f"the buffer has schema {found}, and this version of the package knows {migrations.HEAD} at "
+                        "most; install the version that wrote it"
+                    )
+                ahead = migrations.KNOWN[migrations.KNOWN.index(found) + 1 :] if found is not None else ()
+                if found is None:  # nothing is written yet: all at once
+                    migrations.upgrade(tx.connection)
+                elif ahead:
+                    migrations.upgrade(tx.connection, ahead[0])
+                done = len(ahead) <= 1
+                if done:
+                    make_views(tx.connection)
         self._ready = True
+
+    @property
+    def engine_name(self) -> str:
+        """Which engine it is on: duckdb or postgresql."""
+        return self._engine.name
+
+    @property
+    def where(self) -> str:
+        """The file, or the URL without its password."""
+        return self._engine.where
 
     def hold(self) -> AbstractContextManager[None]:
         """Keep the database open over several calls, which then cost less. Never hold it during a model call."""
@@ -148,6 +203,7 @@ class Buffer:
         with self._read() as tx:
             return ingest.load_cursors(tx)
 
+    @done_again
     def ingest(self, batch: Batch, *, now: datetime) -> IngestReport:
         """Take in what the journal's reader found: runs, late facts, feedback, counters and cursors, all or nothing.
 
@@ -174,11 +230,16 @@ class Buffer:
 
         `evaluator` names the evaluator that made it: it is not shown these trajectories' revisions again.
         """
-        given = list(items)
+        return self._add_evidence(list(items), evaluator, now)
+
+    @done_again
+    def _add_evidence(self, given: Sequence[Evidence], evaluator: str | None, now: datetime | None) -> int:
         if not given:
             return 0
         with self._write() as tx:
-            new = evidence.add_statements(tx, map(evidence.stated, given), now=now or self._clock())
+            tx.lock(key for item in given for key in evidence.addresses(evidence.stated(item)))
+            said = tombstones.unsaid(tx, map(evidence.stated, given), self.settings)
+            new = evidence.add_statements(tx, said, now=now or self._clock())
             mark_unsettled(tx, evidence.bind(tx, new=new))
             if evaluator is not None:
                 work.mark_evaluated(tx, evaluator, {item.trajectory_id for item in given if item.trajectory_id})
@@ -186,21 +247,76 @@ class Buffer:
 
     def to_evaluate(self, evaluator: str, *, agent: str | None = None, n: int) -> list[Trajectory]:
         """Give up to `n` live trajectories that ended and that this evaluator has not seen in this revision."""
-        with self._read() as tx:
-            return work.to_evaluate(tx, evaluator, agent=agent, n=n)
+        with self._claiming() as (tx, lessee):
+            return work.to_evaluate(tx, evaluator, agent=agent, n=n, lessee=lessee)
+
+    def to_judge(self, judge: str, *, n: int) -> list[Trajectory]:
+        """Give up to `n` finished trajectories of unknown outcome that this outcome judge has not seen."""
+        with self._claiming() as (tx, lessee):
+            return work.to_judge(tx, judge, n=n, lessee=lessee)
+
+    def mark_evaluated(self, evaluator: str, trajectory_ids: Iterable[str]) -> None:
+        """Note that an evaluator or outcome judge is done with the current revision of these trajectories."""
+        with self._write() as tx:
+            work.mark_evaluated(tx, evaluator, trajectory_ids)
 
     # --- outcomes and the worker's turn
 
+    @done_again
     def settle(self, *, now: datetime, immediate: bool = False) -> Counter[str]:
         """Decide outcomes that are in question; give how many entered each stage, and how many samples went back."""
         with self._write() as tx:
             ingest.expire(tx, now=now, ttl=self.settings.interrupted_ttl_seconds)
             return settle(tx, now=now, immediate=immediate, settings=self.settings)
 
+    @done_again
     def claim(self, n: int, *, now: datetime) -> list[Claim]:
-        """Give up to `n` failures to relabel: queued ones, and errored ones whose time has come."""
+        """Give up to `n` failures to relabel: queued ones, and errored ones whose time has come.
+
+        On an engine with many workers they are leased to this one for `lease_seconds`: see `renew` and `release`.
+        """
         with self._write() as tx:
-            return work.claim(tx, n, now=now)
+            return work.claim(tx, n, now=now, lessee=self._leasing())
+
+    def renew(self) -> None:
+        """Keep what was claimed: to be called now and then while work goes on. It writes once in a third of a lease."""
+        lessee = self._leasing(renewing=True)
+        if lessee is not None and time.monotonic() - self._renewed_at > lessee.seconds / 3:
+            with self._write() as tx:
+                leases.renew(tx, lessee)
+            self._renewed_at = time.monotonic()
+
+    @done_again
+    def release(self) -> None:
+        """Give back what was claimed and not recorded, for others to take."""
+        lessee = self._leasing(renewing=True)
+        if lessee is not None and self._renewed_at:
+            with self._write() as tx:
+                leases.release(tx, lessee)
+            self._renewed_at = 0.0
+
+    @contextmanager
+    def _claiming(self) -> Iterator[tuple[Transaction, Lessee | None]]:
+        """Open a transaction that reads what is to be worked on, and where there are many workers, leases it."""
+        with self._write() if self._engine.shared else self._read() as tx:
+            yield tx, self._leasing()
+
+    def _leasing(self, *, renewing: bool = False) -> Lessee | None:
+        """Who this process is among the workers; None where there is one only."""
+        if not self._engine.shared:
+            return None
+        if self._lessee[0] != os.getpid():
+            name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+            self._lessee = os.getpid(), Lessee(name, self.settings.lease_seconds)
+            self._renewed_at = 0.0
+        if not renewing and not self._renewed_at:
+            self._renewed_at = time.monotonic()
+        return self._lessee[1]
+
+    def alone(self, name: str) -> AbstractContextManager[bool]:
+        """Give whether this worker is the only one, on any machine, inside a block of this name."""
+        self._prepare()
+        return self._engine.alone(name)
 
     def record(self, claim: Claim, relabeling: Relabeling, *, now: datetime) -> bool:
         """Record one relabeling; False where something overtook it."""
@@ -210,14 +326,22 @@ class Buffer:
         self, results: Iterable[tuple[Claim, Relabeling]], *, now: datetime
     ) -> list[tuple[Claim, Relabeling]]:
         """Record relabelings in one transaction; give those that nothing overtook."""
+        return self._record_many(list(results), now)
+
+    @done_again
+    def _record_many(
+        self, results: Sequence[tuple[Claim, Relabeling]], now: datetime
+    ) -> list[tuple[Claim, Relabeling]]:
         with self._write() as tx:
-            return work.record_many(tx, results, now=now, settings=self.settings)
+            lessee = self._leasing(renewing=True)
+            return work.record_many(tx, results, now=now, settings=self.settings, lessee=lessee)
 
     def successes(self, n: int) -> list[Claim]:
         """Give up to `n` successes that no sample was sought of yet; pass them to `add_samples`."""
-        with self._read() as tx:
-            return work.successes(tx, n)
+        with self._claiming() as (tx, lessee):
+            return work.successes(tx, n, lessee=lessee)
 
+    @done_again
     def add_samples(
         self, samples: Sequence[Sample], *, claims: Sequence[Claim] = (), now: datetime | None = None
     ) -> int:
@@ -234,9 +358,10 @@ class Buffer:
         """Take samples back: those in shards will be retracted, others never get there."""
         with self._write() as tx:
             s = sample_state.c
-            alive = select(s.sample_id, s.state).where(s.state.in_(("pending", "emitted")))
-            wanted = set(sample_ids)
-            chosen = {key: old for key, old in tx.rows(alive) if key in wanted}
+            alive = select(s.sample_id, s.state).where(
+                any_of(s.sample_id, sample_ids), s.state.in_(("pending", "emitted"))
+            )
+            chosen = dict(tx.rows(tx.held(alive)))
             return sample_store.withdraw(tx, chosen, reason, now=now or self._clock())
 
     def trajectory(self, trajectory_id: str) -> Trajectory | None:
@@ -264,8 +389,14 @@ class Buffer:
 
     def calls(self, rows: Iterable[Call]) -> int:
         """Store calls of chat models, each known by its `call_key`; give how many were new."""
+        return self._add_calls(list(rows))
+
+    @done_again
+    def _add_calls(self, rows: Sequence[Call]) -> int:
         with self._write() as tx:
-            return calls.add_calls(tx, rows)
+            given = list(rows)
+            buried = tombstones.buried(tx, {row.trajectory_id for row in given}, self.settings)
+            return calls.add_calls(tx, given, buried)
 
     def reply(self, call_key: str) -> str | None:
         """Give the text of a stored reply, or None."""
@@ -294,11 +425,18 @@ class Buffer:
         with self._read() as tx:
             return ledger.published_hashes(tx, fmt, hashes)
 
+    @done_again
+    def derive(self, formats: Collection[ShardFormat]) -> bool:
+        """Make some of what these formats need that is no sample yet; say whether more may be left."""
+        with self._write() as tx:
+            return pairs.derive(tx, formats, now=self._clock(), per_sample=self.settings.pairs_per_sample)
+
     def set_aside(self, fmt: ShardFormat, reasons: Mapping[str, str]) -> None:
         """Keep samples (id → counted word) out of this format for good."""
         with self._write() as tx:
             ledger.put_aside(tx, fmt, reasons, now=self._clock())
 
+    @done_again
     def begin_shard(self, fmt: ShardFormat, sample_ids: Sequence[str]) -> int:
         """Commit a shard in state `writing`; give its number.
 
@@ -308,11 +446,19 @@ class Buffer:
         with self._write() as tx:
             return ledger.begin_shard(tx, fmt, sample_ids, now=self._clock())
 
+    def last_shard(self) -> int | None:
+        """Give the number of the last published shard, where others may publish too; else None."""
+        if not self._engine.shared:
+            return None
+        with self._read() as tx:
+            return ledger.last_published(tx)
+
     def unfinished_shards(self) -> list[Unfinished]:
         """Give every shard in state `writing`, by number."""
         with self._read() as tx:
             return ledger.unfinished_shards(tx)
 
+    @done_again
     def publish_shard(self, shard: ShardFile) -> None:
         """Commit a shard as published and its samples as emitted; twice changes nothing."""
         with self._write() as tx:
@@ -443,13 +589,28 @@ def _engine(where: str | Path, settings: Settings) -> Engine:
     else:
         try:
             url = make_url(where)
-        except ArgumentError:
-            raise SettingsError(f"buffer = {where!r}: not a path and not an SQLAlchemy URL") from None
+        except ArgumentError:  # what cannot be read may hold a password all the same
+            raise SettingsError("buffer: not a path and not an SQLAlchemy URL") from None
+        if url.get_backend_name() == "postgresql":
+            return _postgresql(url)
         if url.get_backend_name() != "duckdb" or not url.database:
             shown = url.render_as_string(hide_password=True)
-            raise SettingsError(f"buffer = {shown!r}: this version has duckdb:///path only")
+            raise SettingsError(f"buffer = {shown!r}: duckdb:///path or postgresql+psycopg://user@host/database")
         path = Path(url.database)
     return DuckDB(path, lock_timeout_seconds=settings.lock_timeout_seconds)
+
+
+def _postgresql(url: URL) -> Engine:
+    shown = url.render_as_string(hide_password=True)
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise SettingsError(f"buffer = {shown!r}: postgresql+psycopg://… is the driver that this version has")
+    try:
+        from agenther_live.buffer.postgresql import PostgreSQL
+    except ImportError as error:
+        raise SettingsError(
+            f"buffer = {shown!r}: {error.name or 'psycopg'} is not installed: pip install 'agenther-live[postgresql]'"
+        ) from None
+    return PostgreSQL(url.set(drivername="postgresql+psycopg"))
 
 
 def make_views(connection: Connection) -> None:
@@ -462,6 +623,8 @@ def make_views(connection: Connection) -> None:
     made = [statement.split()[2] for statement in statements if statement.startswith("CREATE VIEW")]
     for name in reversed(made):
         connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
+    if connection.dialect.name == "postgresql":
+        statements = [*COMPATIBLE, *statements]
     for statement in statements:
         connection.exec_driver_sql(statement)
     connection.execute(delete(meta).where(meta.c.key == VIEWS))

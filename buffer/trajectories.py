@@ -68,6 +68,8 @@ class Stored:
     needs_sample: bool
     runs_hash: str | None
     merged_into: str | None
+    leased_by: str | None = None
+    leased_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,12 @@ class Written:
 
 
 def load_states(tx: Transaction, trajectory_ids: Iterable[str]) -> dict[str, Stored]:
-    """Load the state of these trajectories, merged ones too."""
+    """Load the state of these trajectories, merged ones too; where it may be written, it is held until the end."""
     columns = [state.c[name] for name in STATE]
-    found = tx.rows(select(*columns).where(any_of(state.c.trajectory_id, trajectory_ids)))
+    query = select(*columns).where(any_of(state.c.trajectory_id, trajectory_ids))
+    if tx.shared:  # in one order, so that two workers do not wait for each other
+        query = query.order_by(state.c.trajectory_id)
+    found = tx.rows(tx.held(query))
     return {row[0]: Stored(*row) for row in found}
 
 

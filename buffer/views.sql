@@ -29,7 +29,7 @@ COMMENT ON COLUMN trajectories.source IS '''live'', or where it was imported fro
 
 CREATE VIEW runs AS
 SELECT r.root_key, r.run_id, r.trajectory_id, r.idx, r.policy_version, r.status, r.started_at, r.finished_at,
-       r.error_type, r.error_message, r.models, r.prompt_tokens, r.completion_tokens
+       r.error_type, r.error_message, r.models, r.prompt_tokens, r.completion_tokens, r.tools_version
 FROM store.runs AS r
 WHERE NOT EXISTS (SELECT 1 FROM store.superseded AS x
                   WHERE x.trajectory_id = r.trajectory_id AND x.revision = r.revision);
@@ -47,6 +47,7 @@ COMMENT ON COLUMN runs.error_message IS 'Its message.';
 COMMENT ON COLUMN runs.models IS 'Chat models that it called, as a JSON array.';
 COMMENT ON COLUMN runs.prompt_tokens IS 'Tokens sent to models.';
 COMMENT ON COLUMN runs.completion_tokens IS 'Tokens received from models.';
+COMMENT ON COLUMN runs.tools_version IS 'Hash of the tool schemas that its models were given, 16 hex digits; null: none.';
 
 CREATE VIEW messages AS
 SELECT m.trajectory_id, m.agent_path, m.idx, m.role, m.content, m.tool_calls, m.tool_call_id, m.name, m.in_context
@@ -100,7 +101,8 @@ COMMENT ON COLUMN feedback.at IS 'When it was said.';
 COMMENT ON COLUMN feedback.ambiguous IS 'Which trajectory is meant is a guess: it is kept, and never decides.';
 
 CREATE VIEW analyses AS
-SELECT a.trajectory_id, a.failure_type, a.severity, a.weight, a.recoverable, a.critical_step, a.explanation, a.method
+SELECT a.trajectory_id, a.failure_type, a.severity, a.weight, a.recoverable, a.critical_step, a.critical_evidence,
+       a.explanation, a.method
 FROM store.analyses AS a
 JOIN store.state AS s ON s.relabeling_id = a.relabeling_id AND s.trajectory_id = a.trajectory_id
 WHERE s.merged_into IS NULL;
@@ -111,7 +113,8 @@ COMMENT ON COLUMN analyses.failure_type IS
 COMMENT ON COLUMN analyses.severity IS 'v in [0, 1], 1 = worst.';
 COMMENT ON COLUMN analyses.weight IS 'w = 1 - v; below the setting delta the trajectory is discarded.';
 COMMENT ON COLUMN analyses.recoverable IS 'Whether a hindsight goal may be sought.';
-COMMENT ON COLUMN analyses.critical_step IS 'Step after which the goal was lost.';
+COMMENT ON COLUMN analyses.critical_step IS 'The first step after which the goal was lost.';
+COMMENT ON COLUMN analyses.critical_evidence IS 'Indices of the messages that show it, as a JSON array.';
 COMMENT ON COLUMN analyses.explanation IS 'Why, in a sentence.';
 COMMENT ON COLUMN analyses.method IS 'What analysed it: rules, or a model''s name.';
 
@@ -132,20 +135,25 @@ WHERE p.relabeling_id <> s.relabeling_id
                   WHERE h.goal_id = p.goal_id AND h.relabeling_id = s.relabeling_id);
 
 CREATE VIEW goals AS
-SELECT goal_id, trajectory_id, strategy, hindsight_goal, confidence, accepted, reason, method
+SELECT goal_id, trajectory_id, strategy, hindsight_goal, confidence, accepted, reason, method, attempt, evidence,
+       requirements, prompt_version
 FROM store.current_goals;
 COMMENT ON VIEW goals IS 'One row per hindsight goal that was proposed, accepted or not.';
 COMMENT ON COLUMN goals.goal_id IS 'Id of the goal.';
 COMMENT ON COLUMN goals.trajectory_id IS 'The trajectory.';
-COMMENT ON COLUMN goals.strategy IS 'Which span it is about: final, or a prefix.';
+COMMENT ON COLUMN goals.strategy IS 'Which span it is about: final, or future for a cut run.';
 COMMENT ON COLUMN goals.hindsight_goal IS 'The goal that the run in fact reached.';
 COMMENT ON COLUMN goals.confidence IS 'Mean confidence of relabeler and panel; never a weight.';
 COMMENT ON COLUMN goals.accepted IS 'Whether it became a sample.';
 COMMENT ON COLUMN goals.reason IS 'Why, as a word that can be counted.';
-COMMENT ON COLUMN goals.method IS 'What proposed it: template, or a model''s name.';
+COMMENT ON COLUMN goals.method IS 'What proposed it: template, user_goal (another user asked for it), or a model.';
+COMMENT ON COLUMN goals.attempt IS 'Which attempt proposed it, from 1; 0: a goal of another user, tried first.';
+COMMENT ON COLUMN goals.evidence IS 'Indices of the messages that prove it, as a JSON array.';
+COMMENT ON COLUMN goals.requirements IS 'Each requirement with its proof: a JSON array of {text, messages}.';
+COMMENT ON COLUMN goals.prompt_version IS 'Version of the prompt that proposed it; null or empty: no prompt.';
 
 CREATE VIEW verdicts AS
-SELECT v.goal_id, v.judge, v.is_valid, v.confidence, v.status, v.reason
+SELECT v.goal_id, v.judge, v.is_valid, v.confidence, v.status, v.reason, v.prompt_version
 FROM store.verdicts AS v
 JOIN store.current_goals AS g ON g.goal_id = v.goal_id AND g.relabeling_id = v.relabeling_id;
 COMMENT ON VIEW verdicts IS 'One row per judge and goal.';
@@ -155,9 +163,10 @@ COMMENT ON COLUMN verdicts.is_valid IS 'Yes or no; no where the judge did not an
 COMMENT ON COLUMN verdicts.confidence IS 'The judge''s own confidence in [0, 1].';
 COMMENT ON COLUMN verdicts.status IS 'ok, or unanswered: neither a yes nor a no.';
 COMMENT ON COLUMN verdicts.reason IS 'The judge''s reason.';
+COMMENT ON COLUMN verdicts.prompt_version IS 'Version of the judge''s prompt, or of the rules.';
 
 CREATE VIEW relabelings AS
-SELECT r.trajectory_id, r.outcome_rev, r.attempt, r.stage, r.reason, r.detail, r.at
+SELECT r.trajectory_id, r.outcome_rev, r.attempt, r.stage, r.reason, r.detail, r.achievements, r.at
 FROM store.relabelings AS r
 JOIN store.state AS s ON s.trajectory_id = r.trajectory_id AND s.merged_into IS NULL;
 COMMENT ON VIEW relabelings IS 'One row per try at relabeling a trajectory.';
@@ -167,6 +176,7 @@ COMMENT ON COLUMN relabelings.attempt IS 'Tries before it that ended in an error
 COMMENT ON COLUMN relabelings.stage IS 'relabeled, rejected or errored.';
 COMMENT ON COLUMN relabelings.reason IS 'Why, as a word that can be counted.';
 COMMENT ON COLUMN relabelings.detail IS 'Why, in a sentence.';
+COMMENT ON COLUMN relabelings.achievements IS 'What the run achieved: a JSON array of {text, messages}.';
 COMMENT ON COLUMN relabelings.at IS 'When it was recorded.';
 
 CREATE VIEW failures AS
@@ -204,16 +214,40 @@ COMMENT ON COLUMN failures.finished_at IS 'End of its last run.';
 COMMENT ON COLUMN failures.source IS '''live'', or where it was imported from.';
 
 CREATE VIEW samples AS
-SELECT p.sample_id, p.trajectory_id, p.goal_id, p.kind, p.weight, x.state
+SELECT p.sample_id, p.trajectory_id, p.goal_id, p.kind, p.weight, x.state, x.reason, x.strategy
 FROM store.samples AS p
 JOIN store.sample_state AS x ON x.sample_id = p.sample_id;
 COMMENT ON VIEW samples IS 'One row per training example.';
 COMMENT ON COLUMN samples.sample_id IS 'Hash of trajectory, outcome revision, goal and form.';
 COMMENT ON COLUMN samples.trajectory_id IS 'The trajectory.';
 COMMENT ON COLUMN samples.goal_id IS 'The hindsight goal; null for a success.';
-COMMENT ON COLUMN samples.kind IS 'hindsight or success.';
+COMMENT ON COLUMN samples.kind IS 'hindsight or success; or what preferences are made of: contrast, failure, pair, step.';
 COMMENT ON COLUMN samples.weight IS 'Severity weight w.';
 COMMENT ON COLUMN samples.state IS 'pending, emitted, retracted or withdrawn.';
+COMMENT ON COLUMN samples.reason IS 'Why it was withdrawn or retracted; null while it lives.';
+COMMENT ON COLUMN samples.strategy IS 'final, or future for a cut run; null in older buffers.';
+
+CREATE VIEW derived AS
+SELECT d.sample_id, d.kind, d.source_id, d.worse_id, d.worse_trajectory_id, d.outcome_rev, d.reason, d.at
+FROM store.derived AS d;
+COMMENT ON VIEW derived IS 'Samples made of other samples, for preference formats; they go when one of those goes.';
+COMMENT ON COLUMN derived.sample_id IS 'The sample that was made; null: none could be.';
+COMMENT ON COLUMN derived.kind IS 'contrast, failure, pair or step.';
+COMMENT ON COLUMN derived.source_id IS 'What it was made of: a sample, of a pair the better one; of a failure its trajectory.';
+COMMENT ON COLUMN derived.worse_id IS 'Of a pair or step, the sample of the worse response.';
+COMMENT ON COLUMN derived.worse_trajectory_id IS 'Trajectory of that response.';
+COMMENT ON COLUMN derived.outcome_rev IS 'Of a contrast or failure, the outcome revision that says that the goal failed.';
+COMMENT ON COLUMN derived.reason IS 'Why none could be made, as a word that can be counted.';
+COMMENT ON COLUMN derived.at IS 'When it was tried.';
+
+CREATE VIEW set_aside AS
+SELECT a.sample_id, a.format, a.reason, a.at
+FROM store.set_aside AS a;
+COMMENT ON VIEW set_aside IS 'Samples that one shard format has no room for; others may have.';
+COMMENT ON COLUMN set_aside.sample_id IS 'The sample.';
+COMMENT ON COLUMN set_aside.format IS 'The format that it stays out of.';
+COMMENT ON COLUMN set_aside.reason IS 'Why, as a word that can be counted.';
+COMMENT ON COLUMN set_aside.at IS 'When that was decided.';
 
 CREATE VIEW sample_shards AS
 SELECT l.sample_id, l.seq, l.format
@@ -410,27 +444,120 @@ WITH answers AS (
     FROM store.verdicts AS v
     JOIN store.current_goals AS g ON g.goal_id = v.goal_id AND g.relabeling_id = v.relabeling_id
     WHERE v.status = 'ok'
+    UNION ALL
+    SELECT p.goal_id, p.relabeling_id, 'person', CASE WHEN l.verdict = 'accept' THEN 1.0 ELSE 0.0 END
+    FROM store.labels AS l
+    JOIN store.samples AS p ON p.sample_id = l.sample_id
+    WHERE l.undone_at IS NULL AND l.kind <> 'disputed'
 ), pairs AS (
     SELECT a.judge, b.judge AS other, count(*) AS goals,
            count(*) FILTER (WHERE a.yes = 1 AND b.yes = 1) AS both_yes,
            count(*) FILTER (WHERE a.yes = 0 AND b.yes = 0) AS both_no,
            CAST(avg(CASE WHEN a.yes = b.yes THEN 1.0 ELSE 0.0 END) AS DOUBLE PRECISION) AS agreement,
-           CAST(avg(a.yes) * avg(b.yes) + (1 - avg(a.yes)) * (1 - avg(b.yes)) AS DOUBLE PRECISION) AS chance
+           CAST(avg(a.yes) AS DOUBLE PRECISION) AS yes, CAST(avg(b.yes) AS DOUBLE PRECISION) AS other_yes
     FROM answers AS a
-    JOIN answers AS b ON b.goal_id = a.goal_id AND b.relabeling_id = a.relabeling_id AND a.judge < b.judge
+    JOIN answers AS b ON b.goal_id = a.goal_id AND b.relabeling_id = a.relabeling_id
+        AND (a.judge < b.judge AND 'person' NOT IN (a.judge, b.judge) OR a.judge <> 'person' AND b.judge = 'person')
     GROUP BY a.judge, b.judge
+), chances AS (
+    SELECT p.*, p.yes * p.other_yes + (1 - p.yes) * (1 - p.other_yes) AS chance,
+           (p.yes + p.other_yes) * (2 - p.yes - p.other_yes) / 2 AS either
+    FROM pairs AS p
 )
-SELECT p.judge, p.other, p.goals, p.both_yes, p.both_no, p.agreement,
-       (p.agreement - p.chance) / nullif(1 - p.chance, 0) AS kappa
-FROM pairs AS p;
-COMMENT ON VIEW judge_agreement IS 'How often two judges of a panel say the same about one goal; unanswered ones left out.';
+SELECT c.judge, c.other, c.goals, c.both_yes, c.both_no, c.agreement,
+       (c.agreement - c.chance) / nullif(1 - c.chance, 0) AS kappa,
+       (c.agreement - c.either) / (1 - c.either) AS ac1,
+       1 - (1 - c.agreement) / nullif(c.either * 2 * c.goals / (2 * c.goals - 1), 0) AS alpha
+FROM chances AS c;
+COMMENT ON VIEW judge_agreement IS 'How often two judges, or a judge and a person, say the same about one goal; unanswered ones left out.';
 COMMENT ON COLUMN judge_agreement.judge IS 'One judge.';
-COMMENT ON COLUMN judge_agreement.other IS 'The other.';
-COMMENT ON COLUMN judge_agreement.goals IS 'Goals that both answered about.';
+COMMENT ON COLUMN judge_agreement.other IS 'The other; ''person'' is whoever labeled the sample by agenther-live review.';
+COMMENT ON COLUMN judge_agreement.goals IS 'Goals that both answered about; people see accepted ones only.';
 COMMENT ON COLUMN judge_agreement.both_yes IS 'Goals that both called valid.';
 COMMENT ON COLUMN judge_agreement.both_no IS 'Goals that neither did.';
 COMMENT ON COLUMN judge_agreement.agreement IS 'Share of goals about which they agree, raw.';
 COMMENT ON COLUMN judge_agreement.kappa IS 'Cohen''s kappa: agreement beyond chance; null where both always say the same word.';
+COMMENT ON COLUMN judge_agreement.ac1 IS 'Gwet''s AC1: as kappa, but it holds up where nearly all answers are the same word.';
+COMMENT ON COLUMN judge_agreement.alpha IS 'Krippendorff''s alpha for nominal answers; null where both always say the same word.';
+
+CREATE VIEW canaries AS
+SELECT c.canary_id, c.trajectory_id, c.kind, c.goal, c.proven, c.judge, c.prompt_version, c.is_valid, c.confidence,
+       c.status, c.accepted, c.reason, c.at
+FROM store.canaries AS c;
+COMMENT ON VIEW canaries IS 'One row per judge and canary: a known-bad goal, made of a real item, that is never a sample.';
+COMMENT ON COLUMN canaries.canary_id IS 'The canary.';
+COMMENT ON COLUMN canaries.trajectory_id IS 'The trajectory whose span it shows.';
+COMMENT ON COLUMN canaries.kind IS 'foreign, number, entity, write_left_out, requirement_back or failed_goal.';
+COMMENT ON COLUMN canaries.goal IS 'The goal; empty for a foreign one, whose words belong to another run.';
+COMMENT ON COLUMN canaries.proven IS 'The checks prove it false; only these count for drift.';
+COMMENT ON COLUMN canaries.judge IS 'Who judged.';
+COMMENT ON COLUMN canaries.prompt_version IS 'Version of the judge''s prompt.';
+COMMENT ON COLUMN canaries.is_valid IS 'Yes or no; no where the judge did not answer.';
+COMMENT ON COLUMN canaries.confidence IS 'The judge''s own confidence in [0, 1].';
+COMMENT ON COLUMN canaries.status IS 'ok, or unanswered: neither a yes nor a no.';
+COMMENT ON COLUMN canaries.accepted IS 'Whether the judge let it pass: valid, and sure enough.';
+COMMENT ON COLUMN canaries.reason IS 'The judge''s reason; empty for a foreign one.';
+COMMENT ON COLUMN canaries.at IS 'When it was recorded.';
+
+CREATE VIEW panel_health AS
+SELECT h.judge, h.prompt_version, h.canaries, h.accepted, h.baseline, h.baseline_accepted, h.latest, h.latest_accepted,
+       h.p, h.drifting, h.doubtful_at, h.looked_at, h.cleared_at
+FROM store.panel_health AS h;
+COMMENT ON VIEW panel_health IS 'How each judge stands on known-bad goals; a judge that drifts stops emission.';
+COMMENT ON COLUMN panel_health.judge IS 'The judge.';
+COMMENT ON COLUMN panel_health.prompt_version IS 'Version of its prompt: another prompt is another series.';
+COMMENT ON COLUMN panel_health.canaries IS 'Proven canaries that it answered, since it was last cleared.';
+COMMENT ON COLUMN panel_health.accepted IS 'Those that it accepted; each is a mistake.';
+COMMENT ON COLUMN panel_health.baseline IS 'Its first canaries, 200 at most, at the latest look.';
+COMMENT ON COLUMN panel_health.baseline_accepted IS 'Those of them that it accepted.';
+COMMENT ON COLUMN panel_health.latest IS 'Its latest canaries, 100 at most, at that look.';
+COMMENT ON COLUMN panel_health.latest_accepted IS 'Those of them that it accepted.';
+COMMENT ON COLUMN panel_health.p IS 'Fisher''s exact test, one-sided; null before 100 canaries.';
+COMMENT ON COLUMN panel_health.drifting IS 'p was below 0.01 at a look, and nobody cleared it since.';
+COMMENT ON COLUMN panel_health.doubtful_at IS 'Samples that it accepted from then on are held; null: none.';
+COMMENT ON COLUMN panel_health.looked_at IS 'When it was last reckoned.';
+COMMENT ON COLUMN panel_health.cleared_at IS 'When a person last cleared it: canaries before that count no more.';
+
+CREATE VIEW labels AS
+SELECT l.label_id, l.kind, l.trajectory_id, l.sample_id, l.agent, l.verdict, l.panel, l.at, l.applied_at
+FROM store.labels AS l
+WHERE l.undone_at IS NULL;
+COMMENT ON VIEW labels IS 'What people said at agenther-live review; labels that were undone are left out.';
+COMMENT ON COLUMN labels.label_id IS 'Id of the label, a UUIDv7.';
+COMMENT ON COLUMN labels.kind IS 'accepted, held or disputed: which list it came from; accepted ones certify.';
+COMMENT ON COLUMN labels.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN labels.sample_id IS 'The sample; null where the outcome was in dispute.';
+COMMENT ON COLUMN labels.agent IS 'Name of the agent.';
+COMMENT ON COLUMN labels.verdict IS 'accept or reject.';
+COMMENT ON COLUMN labels.panel IS 'Relabeler and judges of the sample, with bars between.';
+COMMENT ON COLUMN labels.at IS 'When it was said.';
+COMMENT ON COLUMN labels.applied_at IS 'When it took effect; null: it may still be undone.';
+
+CREATE VIEW to_review AS
+SELECT 'disputed' AS kind, s.trajectory_id, CAST(NULL AS VARCHAR) AS sample_id, t.agent, s.outcome_reason AS reason,
+       s.stage_at AS since
+FROM store.state AS s
+JOIN store.trajectories AS t ON t.trajectory_id = s.trajectory_id AND t.revision = s.revision
+WHERE s.merged_into IS NULL AND s.outcome = 'unknown' AND s.outcome_source = 'judge'
+  AND EXISTS (SELECT 1 FROM store.evidence AS e
+              WHERE e.trajectory_id = s.trajectory_id AND e.source = 'judge' AND e.key = 'dispute')
+  AND NOT EXISTS (SELECT 1 FROM store.labels AS l
+                  WHERE l.trajectory_id = s.trajectory_id AND l.kind = 'disputed' AND l.undone_at IS NULL)
+UNION ALL
+SELECT CASE WHEN x.held IS NULL THEN 'accepted' ELSE 'held' END, x.trajectory_id, x.sample_id, t.agent,
+       coalesce(x.held, 'accepted'), x.created_at
+FROM store.sample_state AS x
+JOIN store.state AS s ON s.trajectory_id = x.trajectory_id
+JOIN store.trajectories AS t ON t.trajectory_id = s.trajectory_id AND t.revision = s.revision
+WHERE x.kind = 'hindsight' AND x.state IN ('pending', 'emitted') AND x.forgotten_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM store.labels AS l WHERE l.sample_id = x.sample_id AND l.undone_at IS NULL);
+COMMENT ON VIEW to_review IS 'What a person may look at by agenther-live review, and nobody labeled yet.';
+COMMENT ON COLUMN to_review.kind IS 'accepted samples, held ones, or disputed outcomes.';
+COMMENT ON COLUMN to_review.trajectory_id IS 'The trajectory.';
+COMMENT ON COLUMN to_review.sample_id IS 'The sample; null where the outcome is in dispute.';
+COMMENT ON COLUMN to_review.agent IS 'Name of the agent.';
+COMMENT ON COLUMN to_review.reason IS 'Why it is listed.';
+COMMENT ON COLUMN to_review.since IS 'Since when it is.';
 
 CREATE VIEW replay AS
 SELECT x.sample_id, x.trajectory_id, x.kind, x.state, x.weight, x.uses, x.created_at, x.drawn_at, t.agent,
@@ -440,7 +567,8 @@ JOIN store.samples AS p ON p.sample_id = x.sample_id
 JOIN store.state AS s ON s.trajectory_id = x.trajectory_id
 JOIN store.trajectories AS t ON t.trajectory_id = s.trajectory_id AND t.revision = s.revision
 LEFT JOIN store.analyses AS a ON a.relabeling_id = p.relabeling_id AND a.trajectory_id = p.trajectory_id
-WHERE x.state IN ('pending', 'emitted') AND s.merged_into IS NULL;
+WHERE x.state IN ('pending', 'emitted') AND x.kind IN ('hindsight', 'success') AND x.held IS NULL
+  AND s.merged_into IS NULL;
 COMMENT ON VIEW replay IS 'The samples that `live.buffer.sample()` draws from; its `where` is a condition over this view.';
 COMMENT ON COLUMN replay.sample_id IS 'The sample.';
 COMMENT ON COLUMN replay.trajectory_id IS 'The trajectory.';
@@ -488,3 +616,22 @@ COMMENT ON COLUMN drawn.idx IS 'Place in the draw, from 0.';
 COMMENT ON COLUMN drawn.sample_id IS 'The sample.';
 COMMENT ON COLUMN drawn.probability IS 'Chance to be drawn first; 1 where the order is fixed (fifo, recent).';
 COMMENT ON COLUMN drawn.weight IS 'Importance weight (pool * probability)^-beta, over the largest of the draw.';
+
+CREATE VIEW audit AS
+SELECT a.audit_id, a.at, a.action, a.target, a.target_key, a.reason, a.trajectories, a.samples, a.shards, a.bytes,
+       a.consumers, a.policy_versions, a.done_at
+FROM store.audit AS a;
+COMMENT ON VIEW audit IS 'One row per deed on the data itself: deletions, retention, compaction.';
+COMMENT ON COLUMN audit.audit_id IS 'Id of the deed.';
+COMMENT ON COLUMN audit.at IS 'When it began.';
+COMMENT ON COLUMN audit.action IS 'delete; lift (of a deletion); forget, by age, count or bytes; compact.';
+COMMENT ON COLUMN audit.target IS 'What was named: trajectory, thread or subject.';
+COMMENT ON COLUMN audit.target_key IS 'HMAC of its id under the home''s key: tells equal targets, names nobody.';
+COMMENT ON COLUMN audit.reason IS 'Why, in the words of whoever asked.';
+COMMENT ON COLUMN audit.trajectories IS 'Trajectories that went.';
+COMMENT ON COLUMN audit.samples IS 'Samples that went.';
+COMMENT ON COLUMN audit.shards IS 'Shards that were written anew without them.';
+COMMENT ON COLUMN audit.bytes IS 'Bytes that came free; null where that was not measured.';
+COMMENT ON COLUMN audit.consumers IS 'Who had read them, as a JSON array: consumer, format, seq, policy_version.';
+COMMENT ON COLUMN audit.policy_versions IS 'Policy versions that those consumers named, as a JSON array.';
+COMMENT ON COLUMN audit.done_at IS 'When it was done; null: it was begun, and is finished by the worker or by doctor.';

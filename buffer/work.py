@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, exists, select
-from sqlalchemy.sql import Executable
+from sqlalchemy import Select, and_, exists, select
 
+from agenther_live.buffer import leases, trust
 from agenther_live.buffer import samples as store
 from agenther_live.buffer.engine import Transaction
+from agenther_live.buffer.leases import Lessee
+from agenther_live.buffer.neighbours import goals_of_others
+from agenther_live.buffer.ranking import rank
 from agenther_live.buffer.rows import json_text
 from agenther_live.buffer.schema import analyses, evaluations, goals, relabelings, state, trajectories, verdicts
+from agenther_live.buffer.shortest import shortest
 from agenther_live.buffer.trajectories import Stored, current, load, load_states
 from agenther_live.errors import MoveRefused
 from agenther_live.ids import content_hash
 from agenther_live.labels import Relabeling, Sample
+from agenther_live.relabel.models import UserGoal
 from agenther_live.settings import Settings
 from agenther_live.trajectory import STAGE_MOVES, Label, Outcome, Trajectory, check_move
 
-__all__ = ["Claim", "add_samples", "claim", "record_many", "successes", "to_evaluate"]
+__all__ = ["Claim", "add_samples", "claim", "record_many", "successes", "to_evaluate", "to_judge"]
 
 _MAX_RETRY_SECONDS = 3600.0
 _GUARD = ("trajectory_id", "stage", "revision", "outcome_rev")
@@ -32,7 +37,7 @@ class Claim:
     """A trajectory to work on, as it stood when it was claimed.
 
     `revision` and `outcome_rev` are the guard: a result is refused once either has moved. `attempts` counts earlier
-    tries that ended in an error.
+    tries that ended in an error. `others` are goals of other users of its agent.
     """
 
     trajectory: Trajectory
@@ -40,6 +45,7 @@ class Claim:
     revision: int
     outcome_rev: int
     attempts: int = 0
+    others: tuple[UserGoal, ...] = ()
 
     @property
     def trajectory_id(self) -> str:
@@ -47,43 +53,67 @@ class Claim:
         return self.trajectory.trajectory_id
 
 
-def claim(tx: Transaction, n: int, *, now: datetime) -> list[Claim]:
-    """Give up to `n` queued failures, by priority, then oldest first; errored ones whose time has come are queued.
+def claim(tx: Transaction, n: int, *, now: datetime, lessee: Lessee | None = None) -> list[Claim]:
+    """Give up to `n` queued failures, by priority (`ranking`), then oldest first; errored ones that are due are queued.
 
-    A claim takes nothing away: one worker serves a home, and what it does not finish is simply given again.
+    Where one worker serves the buffer, a claim takes nothing away: what it does not finish is simply given again.
+    Where many do, what one claims is leased to it, and others pass it by.
     """
     s = state.c
-    again = tx.rows(select(s.trajectory_id).where(s.stage == "errored", s.retry_at <= now))
+    again = tx.rows(tx.held(select(s.trajectory_id).where(s.stage == "errored", s.retry_at <= now), skip=True))
     if again:
         check_move(STAGE_MOVES, "errored", "queued", f"trajectory {again[0][0]}")
         tx.update(state, ("trajectory_id",), ("stage", "stage_at"), [(key, "queued", now) for (key,) in again])
+    rank(tx, n, now=now)
     due = _due().where(s.stage == "queued").order_by(s.priority.desc(), s.stage_at, s.trajectory_id)
-    return _claims(tx, due.limit(n))
+    claims = _claims(tx, due.limit(n), lessee)
+    others = goals_of_others(tx, [one.trajectory for one in claims])
+    return [replace(one, others=others[one.trajectory_id]) for one in claims]
 
 
-def successes(tx: Transaction, n: int) -> list[Claim]:
+def successes(tx: Transaction, n: int, *, lessee: Lessee | None = None) -> list[Claim]:
     """Give up to `n` successes that were not made into a sample yet, nor found to give none, oldest first."""
     s = state.c
     query = _due().where(s.needs_sample, s.stage == "passed", ~s.held_out)
-    return _claims(tx, query.order_by(s.stage_at, s.trajectory_id).limit(n))
+    return _claims(tx, query.order_by(s.stage_at, s.trajectory_id).limit(n), lessee)
 
 
-def to_evaluate(tx: Transaction, evaluator: str, *, agent: str | None, n: int) -> list[Trajectory]:
+def to_evaluate(
+    tx: Transaction, evaluator: str, *, agent: str | None, n: int, lessee: Lessee | None = None
+) -> list[Trajectory]:
     """Give up to `n` live trajectories that ended, and that this evaluator has not seen in this revision."""
     s, e = state.c, evaluations.c
     seen = exists().where(e.trajectory_id == s.trajectory_id, e.revision == s.revision, e.evaluator == evaluator)
     query = (
         select(s.trajectory_id, s.revision)
         .join(trajectories, current())
-        .where(s.source == "live", s.status.in_(("finished", "error")), ~seen)
+        .where(s.source == "live", s.status.in_(("finished", "error")), ~seen, leases.free(lessee))
         .order_by(s.trajectory_id)
         .limit(n)
     )
     if agent is not None:
         query = query.where(trajectories.c.agent == agent)
-    found = dict(tx.rows(query))
+    found = dict(tx.rows(tx.held(query, skip=True)))
+    leases.take(tx, found, lessee)
     loaded = load(tx, found) if found else {}
     return [loaded[key] for key in found if key in loaded]
+
+
+def to_judge(tx: Transaction, judge: str, *, n: int, lessee: Lessee | None = None) -> list[Trajectory]:
+    """Give up to `n` finished trajectories of unknown outcome that no source spoke of, and this judge has not seen."""
+    s, e = state.c, evaluations.c
+    seen = exists().where(e.trajectory_id == s.trajectory_id, e.revision == s.revision, e.evaluator == judge)
+    query = (
+        select(s.trajectory_id, s.revision)
+        .where(s.outcome == "unknown", s.outcome_source.is_(None), s.stage == "passed", s.status == "finished")
+        .where(s.merged_into.is_(None), ~s.needs_settle, ~seen, leases.free(lessee))
+        .order_by(s.trajectory_id)
+        .limit(n)
+    )
+    found = dict(tx.rows(tx.held(query, skip=True)))
+    leases.take(tx, found, lessee)
+    loaded = load(tx, found) if found else {}
+    return [loaded[key].model_copy(update={"status": "finished"}) for key in found if key in loaded]
 
 
 def mark_evaluated(tx: Transaction, evaluator: str, trajectory_ids: Iterable[str]) -> None:
@@ -109,10 +139,11 @@ def _due() -> Any:
     return select(*columns).where(and_(s.merged_into.is_(None), ~s.needs_settle))
 
 
-def _claims(tx: Transaction, query: Executable) -> list[Claim]:
-    rows = tx.rows(query)
+def _claims(tx: Transaction, query: Select[Any], lessee: Lessee | None) -> list[Claim]:
+    rows = tx.rows(tx.held(query.where(leases.free(lessee)), skip=True))
     if not rows:
         return []
+    leases.take(tx, [row[0] for row in rows], lessee)
     loaded = load(tx, {row[0]: row[1] for row in rows})
     claims = []
     for key, revision, outcome_rev, attempts, status, label, reward, source, reason in rows:
@@ -127,11 +158,17 @@ def _claims(tx: Transaction, query: Executable) -> list[Claim]:
 
 
 def record_many(
-    tx: Transaction, results: Iterable[tuple[Claim, Relabeling]], *, now: datetime, settings: Settings
+    tx: Transaction,
+    results: Iterable[tuple[Claim, Relabeling]],
+    *,
+    now: datetime,
+    settings: Settings,
+    lessee: Lessee | None = None,
 ) -> list[tuple[Claim, Relabeling]]:
     """Record results of relabeling; give those that were recorded.
 
-    One whose trajectory, outcome or stage has moved since it was claimed is left out: it will be claimed anew.
+    One whose trajectory, outcome or stage has moved since it was claimed is left out: it will be claimed anew. So is
+    one whose lease ran out, where another worker has it now.
 
     Raises:
         MoveRefused: a result has a stage that no queued trajectory can enter, or no sample where it must have one.
@@ -141,21 +178,24 @@ def record_many(
     kept = [
         (one, result, old)
         for key, (one, result) in wanted.items()
-        if (old := states.get(key)) is not None and _still(one, old)
+        if (old := states.get(key)) is not None and _still(one, old, lessee)
     ]
     for one, result, old in kept:
         check_move(STAGE_MOVES, old.stage, result.stage, f"trajectory {one.trajectory_id}")
         if (result.stage == "relabeled") != (result.sample is not None):
             raise MoveRefused(f"trajectory {one.trajectory_id}: {result.stage} with sample {result.sample!r:.80}")
     _put_labels(tx, kept, now)
-    store.add(tx, [new for one, result, old in kept if (new := _new_sample(one, result, old))], now=now)
+    made = [new for one, result, old in kept for new in _new_samples(one, result, old)]
+    store.add(tx, shortest(tx, made, now=now), now=now)
     _move_on(tx, kept, now, settings)
+    trust.put_canaries(tx, [result for _, result, _ in kept], now=now)
     return [(one, result) for one, result, _ in kept]
 
 
-def _still(one: Claim, old: Stored) -> bool:
+def _still(one: Claim, old: Stored, lessee: Lessee | None) -> bool:
     return (
         old.stage == "queued"
+        and (lessee is None or old.leased_by in (None, lessee.name))
         and old.revision == one.revision
         and old.outcome_rev == one.outcome_rev
         and not old.needs_settle
@@ -167,11 +207,10 @@ def _relabeling_id(one: Claim) -> str:
     return content_hash([one.trajectory_id, one.revision, one.outcome_rev, one.attempts])[:32]
 
 
-def _new_sample(one: Claim, result: Relabeling, old: Stored) -> store.NewSample | None:
-    if result.sample is None:
-        return None
+def _new_samples(one: Claim, result: Relabeling, old: Stored) -> list[store.NewSample]:
+    made = [] if result.sample is None else [result.sample, *result.more]
     withdrawn = "held_out" if old.held_out else None
-    return store.NewSample(result.sample, one.revision, _relabeling_id(one), withdrawn)
+    return [store.NewSample(sample, one.revision, _relabeling_id(one), withdrawn) for sample in made]
 
 
 def _put_labels(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]], now: datetime) -> None:
@@ -189,6 +228,7 @@ def _put_labels(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]
                 result.reason,
                 result.detail,
                 now,
+                json_text([each.model_dump() for each in result.achievements]),
             )
         )
         if (a := result.analysis) is not None:
@@ -203,6 +243,7 @@ def _put_labels(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]
                     a.critical_step,
                     a.explanation,
                     a.method,
+                    json_text(a.critical_evidence),
                 )
             )
         for g in result.goals:
@@ -220,6 +261,8 @@ def _put_labels(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]
                     g.method,
                     json_text(g.evidence),
                     g.attempt,
+                    g.prompt_version,
+                    json_text([each.model_dump() for each in g.requirements]),
                 )
             )
             for v in g.verdicts:

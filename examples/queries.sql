@@ -4,11 +4,11 @@
 WITH kinds AS (
     SELECT agent, policy_version, failure_type, count(*) AS n
     FROM failures
-    GROUP BY ALL
+    GROUP BY agent, policy_version, failure_type
 ), worst AS (
-    SELECT agent, policy_version, string_agg(coalesce(failure_type, 'not analysed') || ' ' || n, ', ' ORDER BY n DESC) AS fails_on
+    SELECT agent, policy_version, string_agg(coalesce(failure_type, 'not analysed') || ' ' || n, ', ' ORDER BY n DESC, failure_type) AS fails_on
     FROM kinds
-    GROUP BY ALL
+    GROUP BY agent, policy_version
 )
 SELECT r.policy_version, r.agent, r.failed, round(1 - r.success_rate, 2) AS failure_rate,
        round(1 - r.high, 2) AS at_least, round(1 - r.low, 2) AS at_most, w.fails_on,
@@ -41,7 +41,7 @@ ORDER BY n DESC;
 
 -- 6. Which tools fail most?
 SELECT action_name, count(*) AS calls, count(*) FILTER (WHERE is_error) AS errors,
-       round(count(*) FILTER (WHERE is_error) / count(*), 3) AS share
+       round(avg(CASE WHEN is_error THEN 1.0 ELSE 0.0 END), 3) AS share
 FROM steps
 WHERE action_name IS NOT NULL
 GROUP BY action_name
@@ -59,20 +59,20 @@ SELECT t.goal, g.hindsight_goal, round(g.confidence, 2) AS confidence
 FROM goals AS g
 JOIN trajectories AS t USING (trajectory_id)
 WHERE g.accepted
-ORDER BY confidence DESC
+ORDER BY confidence DESC, t.goal, g.hindsight_goal
 LIMIT 20;
 
 -- 9. Why did failures give no sample?
-SELECT stage, reason, count(*) AS n, any_value(detail) AS for_example
+SELECT stage, reason, count(*) AS n, min(detail) AS for_example
 FROM relabelings
 WHERE stage <> 'relabeled'
-GROUP BY ALL
+GROUP BY stage, reason
 ORDER BY n DESC;
 
 -- 10. What do judges say, and how sure are they?
 SELECT judge, status, is_valid, count(*) AS n, round(avg(confidence), 2) AS confidence
 FROM verdicts
-GROUP BY ALL
+GROUP BY judge, status, is_valid
 ORDER BY judge, n DESC;
 
 -- 11. Do the judges of the panel agree?
@@ -89,13 +89,13 @@ ORDER BY day;
 SELECT model, purpose, count(*) AS calls, sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
        sum(cost_usd) AS cost_usd
 FROM llm_calls
-GROUP BY ALL
+GROUP BY model, purpose
 ORDER BY cost_usd DESC NULLS LAST;
 
 -- 14. Where do the samples stand, and how many came of failures?
 SELECT kind, state, count(*) AS n, round(avg(weight), 2) AS weight
 FROM samples
-GROUP BY ALL
+GROUP BY kind, state
 ORDER BY kind, state;
 
 -- 15. Which shard holds the samples of a thread? (Put your thread's name in place of task-0001.)
@@ -110,7 +110,7 @@ ORDER BY h.seq;
 -- 16. Who decides the outcomes, and what is nobody's yet?
 SELECT coalesce(outcome_source, 'nobody') AS decided_by, outcome, count(*) AS n
 FROM trajectories
-GROUP BY ALL
+GROUP BY outcome_source, outcome
 ORDER BY n DESC;
 
 -- 17. What did people say about runs that a machine had judged otherwise?
@@ -123,8 +123,8 @@ WHERE p.source = 'person' AND p.success IS DISTINCT FROM m.success;
 SELECT t.agent, t.outcome, count(DISTINCT t.trajectory_id) AS n, round(median(t.n_steps), 1) AS steps,
        median(epoch(t.finished_at - t.started_at)) AS seconds, round(avg(r.tokens)) AS tokens
 FROM trajectories AS t
-JOIN (SELECT trajectory_id, sum(prompt_tokens + completion_tokens) AS tokens FROM runs GROUP BY ALL) AS r USING (trajectory_id)
-GROUP BY ALL
+JOIN (SELECT trajectory_id, sum(prompt_tokens + completion_tokens) AS tokens FROM runs GROUP BY trajectory_id) AS r USING (trajectory_id)
+GROUP BY t.agent, t.outcome
 ORDER BY t.agent, t.outcome;
 
 -- 19. What was lost on the way: dropped runs, cut fields, damaged lines?
@@ -135,5 +135,5 @@ ORDER BY n DESC;
 -- 20. Which samples did trainers see most, and how old are they?
 SELECT sample_id, kind, failure_type, uses, created_at, drawn_at
 FROM replay
-ORDER BY uses DESC, created_at
+ORDER BY uses DESC, created_at, sample_id
 LIMIT 20;

@@ -20,6 +20,7 @@ class Asked:
     status: str = "ok"
     text: str | None = "{}"
     at: datetime = NOON
+    trajectory_id: str | None = None
 
 
 def test_a_call_is_stored_once_and_its_reply_found(buffer: Buffer) -> None:

@@ -164,7 +164,7 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path_of(buffer).stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("url", ["postgresql+psycopg://me:secret@host/db", "mysql://host/db", "duckdb:///", "what://"])
+@pytest.mark.parametrize("url", ["postgresql+asyncpg://me:secret@host/db", "mysql://host/db", "duckdb:///", "what://"])
 def test_an_engine_that_is_not_there_is_named(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="buffer = ") as caught:
         Buffer(url, settings=Settings(home=tmp_path))

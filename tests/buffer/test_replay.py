@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agenther_live.buffer import migrations
 from agenther_live.buffer.replay import FLOOR, Plan, choose
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import BufferError, QueryError, UsageError
@@ -206,16 +207,21 @@ def test_wrong_arguments_are_named(filled: Buffer, wrong: dict[str, Any]) -> Non
         filled.sample(**{"n": 1, **wrong})
 
 
-def test_samples_of_an_older_buffer_can_be_drawn(filled: Buffer) -> None:
-    with filled.writing() as tx:  # as 0001 was
-        for column in ("weight", "created_at", "uses", "drawn_at"):
-            tx.connection.exec_driver_sql(f"ALTER TABLE store.sample_state DROP COLUMN {column}")
-        for table in ("draws", "drawn"):
-            tx.connection.exec_driver_sql(f"DROP TABLE store.{table}")
-        tx.connection.exec_driver_sql("UPDATE store.schema_version SET version_num = '0001'")
-    filled.create()
-    draw = filled.sample(8, strategy="prioritized", decay=0, now=at(421))
+def test_samples_of_an_older_buffer_can_be_drawn(filled: Buffer, tmp_path: Path) -> None:
+    older = Buffer(tmp_path / "older.duckdb", settings=filled.settings)
+    with older._engine.write() as tx:
+        migrations.upgrade(tx.connection, "0001")
+        tables = tx.connection.exec_driver_sql(
+            "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE schema_name = 'store' GROUP BY ALL"
+        ).fetchall()
+        for table, columns in tables:
+            names = ", ".join(f'"{column}"' for column in columns)
+            rows = private(filled, f"SELECT {names} FROM store.{table}")
+            if rows and table not in ("schema_version", "meta"):
+                values = ", ".join("?" * len(columns))
+                tx.connection.exec_driver_sql(f"INSERT INTO store.{table} ({names}) VALUES ({values})", rows)
+    draw = older.sample(8, strategy="prioritized", decay=0, now=at(421))
     assert sorted(ids(draw)) == [f"s{i}" for i in range(8)]
-    assert private(filled, "SELECT sample_id, weight, uses FROM store.sample_state ORDER BY 1") == [
+    assert private(older, "SELECT sample_id, weight, uses FROM store.sample_state ORDER BY 1") == [
         (f"s{i}", weight, 1) for i, weight in enumerate(WEIGHTS)
     ]

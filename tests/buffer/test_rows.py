@@ -79,9 +79,10 @@ def test_text_that_no_database_takes_is_replaced(buffer: Buffer) -> None:
     kept = buffer.trajectory("i")
     assert kept is not None
     assert kept.goal == bad.replace("\ud83d", "?")
-    assert buffer.sql("SELECT goal FROM trajectories").fetchall() == [(kept.goal,)]
+    shown = kept.goal if buffer.engine_name == "duckdb" else kept.goal.replace("\x00", "\ufffd")
+    assert buffer.sql("SELECT goal FROM trajectories").fetchall() == [(shown,)]
     buffer.settle(now=at(1))
-    assert buffer.sql("SELECT comment FROM feedback").fetchall() == [(kept.goal,)]
+    assert buffer.sql("SELECT comment FROM feedback").fetchall() == [(shown,)]
     assert len(buffer.claim(9, now=at(1))) == 1
 
 

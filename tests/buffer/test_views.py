@@ -33,15 +33,23 @@ ALSO = (
     "success_rates",
     "sample_costs",
     "judge_agreement",
+    "canaries",
+    "panel_health",
+    "labels",
+    "to_review",
     "replay",
     "draws",
     "drawn",
+    "derived",
+    "audit",
+    "set_aside",
 )
 
 
 @pytest.mark.parametrize("view", PROMISED)
-def test_a_promised_view_has_exactly_its_columns(buffer: Buffer, view: str) -> None:
-    assert buffer.sql(f"SELECT * FROM {view}").columns == PROMISED[view].split()
+def test_a_promised_view_has_its_columns(buffer: Buffer, view: str) -> None:
+    """Scripts are written against them: columns may be added, none renamed."""
+    assert set(PROMISED[view].split()) <= set(buffer.sql(f"SELECT * FROM {view}").columns)
 
 
 @pytest.mark.parametrize("view", ALSO)

@@ -81,10 +81,12 @@ def test_a_record_shows_in_the_views(buffer: Buffer) -> None:
         "b": "rejected",
         "c": "errored",
     }
-    assert buffer.sql("SELECT * FROM goals").fetchall() == [
-        ("g-a", "a", "final", "Find bolts", 0.8, True, "accepted", "template")
+    columns = "goal_id, trajectory_id, strategy, hindsight_goal, confidence, accepted, reason, method, attempt"
+    assert buffer.sql(f"SELECT {columns} FROM goals").fetchall() == [
+        ("g-a", "a", "final", "Find bolts", 0.8, True, "accepted", "template", 1)
     ]
-    assert buffer.sql("SELECT * FROM verdicts").fetchall() == [("g-a", "rules", True, 0.9, "ok", "holds")]
+    columns = "goal_id, judge, is_valid, confidence, status, reason"
+    assert buffer.sql(f"SELECT {columns} FROM verdicts").fetchall() == [("g-a", "rules", True, 0.9, "ok", "holds")]
     assert buffer.sql("SELECT trajectory_id, recoverable FROM analyses ORDER BY 1").fetchall() == [
         ("a", True),
         ("b", False),

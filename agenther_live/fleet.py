@@ -1,0 +1,107 @@
+"""What a worker needs to be one of many: which parts of the work it does, and how it leaves.
+
+A tick has three parts. `ingest` takes the journal of its home into the buffer, so it runs beside the agents that write
+it. `relabel` decides outcomes, relabels failures and makes samples; any number of workers do it, each on what it has
+leased. `emit` publishes shards and does the upkeep; whoever has the lock does it, and all who may must see one folder
+of shards.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from agenther_live.buffer.store import Buffer
+from agenther_live.errors import ShardError, UsageError
+from agenther_live.home import Home
+from agenther_live.journal import Reader
+from agenther_live.journal.segments import is_locked, list_segments
+from agenther_live.shards.manifest import Manifest
+
+__all__ = ["EVERYTHING", "Taken", "check_folder", "drain", "parts_of", "take_journal"]
+
+EVERYTHING = frozenset({"ingest", "relabel", "emit"})
+_LOOK_SECONDS = 0.1
+logger = logging.getLogger("agenther_live")
+
+
+@dataclass
+class Taken:
+    """What was taken in: runs, and the journal's damage."""
+
+    runs: int = 0
+    damage: Counter[str] = field(default_factory=Counter)
+
+
+def parts_of(names: Iterable[str]) -> frozenset[str]:
+    """Read the parts that a worker is to do; none named are all.
+
+    Raises:
+        UsageError: naming the one that is none.
+    """
+    found = frozenset(part for name in names for part in name.split(","))
+    if wrong := sorted(found - EVERYTHING):
+        raise UsageError(f"only = {wrong[0]!r}: ingest, relabel or emit")
+    return found or EVERYTHING
+
+
+def take_journal(buffer: Buffer, reader: Reader, *, stop: threading.Event | None = None) -> Taken:
+    """Turn what the journal holds into trajectories; a segment goes when its facts are safe in the buffer."""
+    taken, more = Taken(), True
+    while more and not (stop is not None and stop.is_set()):
+        with buffer.hold():  # per batch: between two, whoever waits for the file gets it
+            cursors = buffer.cursors()
+            batch = reader.read(cursors)
+            # Others' cursors may have moved on meanwhile: only those of this journal are saved.
+            moved = {writer: cursor for writer, cursor in batch.cursors.items() if cursors.get(writer) != cursor}
+            if batch.runs or batch.loose or batch.damage or moved:
+                now = datetime.now(UTC).replace(tzinfo=None)
+                taken.runs += buffer.ingest(replace(batch, cursors=moved), now=now).runs
+                taken.damage += batch.damage
+        reader.collect(batch.cursors)
+        more = batch.more
+    return taken
+
+
+def drain(buffer: Buffer, home: Home, *, seconds: float) -> int:
+    """Read the journal to its end before a worker leaves; gives the number of runs.
+
+    A writer that still lives is waited for, for at most so many seconds: its agents are told to stop as we are. What
+    is still open then stays in the journal.
+    """
+    deadline = time.monotonic() + seconds
+    reader = Reader(home.journal)
+    runs = 0
+    while True:
+        alone = not _alive(home)  # before the last read: who ended since then is read too
+        runs += take_journal(buffer, reader).runs
+        if alone or time.monotonic() >= deadline:
+            break
+        time.sleep(_LOOK_SECONDS)
+    if not alone:
+        logger.warning("left while agents still write to %s: what they add stays there", home.journal)
+    return runs
+
+
+def _alive(home: Home) -> Collection[str]:
+    """Name the writers that may still write."""
+    return [writer for writer, segments in list_segments(home.journal).items() if is_locked(segments[-1].path)]
+
+
+def check_folder(buffer: Buffer, home: Home) -> None:
+    """Refuse to publish into another folder than the buffer's shards are in.
+
+    Raises:
+        ShardError: the last published shard is not in this home's manifest.
+    """
+    last = buffer.last_shard()
+    if last is not None and all(entry.seq != last for entry in Manifest(home.shards).entries()):
+        raise ShardError(
+            f"{home.shards} does not hold shard {last}, which this buffer has published: every worker that emits must "
+            "see one folder of shards (mount it there), and others work with --only ingest or --only relabel"
+        )
