@@ -7,6 +7,7 @@
 PYTHON ?= python3
 PINS   ?= --constraint constraints.txt
 ARGS   ?=
+KILLS  ?= 200
 
 BIN := .venv/bin
 # Never ask, never wait for a terminal.
@@ -14,7 +15,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench build clean
+.PHONY: help demo test test-faults test-trainers test-converters lint types bench build clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -24,6 +25,15 @@ demo: .venv/.run ## attach to two agents, watch them fail, relabel, publish shar
 
 test: .venv/.dev ## the whole suite (ARGS="-k journal" and the like)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: .venv/.dev ## every fault for real: KILLS=200 kill -9s, full and vanishing volumes (root), clocks, namespaces
+	AGENTHER_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -m faults --numprocesses=0 $(ARGS)
+
+test-trainers: .venv/.trainers ## TRL's own trainers on published shards, with a tiny model (adds torch to .venv)
+	$(BIN)/python -m pytest tests/trainers --numprocesses=2 --timeout=600 -W default $(ARGS)
+
+test-converters: .venv/.trainers ## LLaMA-Factory, ms-swift and axolotl read their shards, each in an environment below build/
+	AGENTHER_CONVERTERS=build/converters $(BIN)/python -m pytest tests/trainers/converters --numprocesses=0 -W default $(ARGS)
 
 lint: .venv/.dev ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -57,3 +67,7 @@ clean: ## the environment and everything that was built or cached
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet $(PINS) --editable '.[dev]'
 	touch .venv/.run $@
+
+.venv/.trainers: .venv/.dev
+	$(BIN)/python -m pip install --quiet $(PINS) --editable '.[dev,trainers]'
+	touch $@

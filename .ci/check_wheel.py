@@ -21,8 +21,8 @@ for name in ("buffer", "integrations"):
 import agenther_live, agenther_live.buffer, agenther_live.integrations
 found = [module.name for module in pkgutil.walk_packages(agenther_live.__path__, "agenther_live.")]
 for name in found:
-    # Alembic runs env.py itself; imported by hand it has no context.
-    if name != "agenther_live.buffer.migrations.env":
+    # Alembic runs env.py itself; imported by hand it has no context. Trainers are an extra.
+    if name != "agenther_live.buffer.migrations.env" and not name.startswith("agenther_live.integrations.trl"):
         importlib.import_module(name)
 """
 

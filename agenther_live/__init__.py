@@ -7,9 +7,10 @@ if TYPE_CHECKING:
     from agenther_live.errors import AgentHERError
     from agenther_live.live import Live
     from agenther_live.settings import Settings
+    from agenther_live.shards.follow import ShardStream
     from agenther_live.trajectory import Message, Outcome, Trajectory
 
-__all__ = ["AgentHERError", "Live", "Message", "Outcome", "Settings", "Trajectory"]
+__all__ = ["AgentHERError", "Live", "Message", "Outcome", "Settings", "ShardStream", "Trajectory"]
 
 # Imported when first asked for: a part of the package can be used without LangGraph and the database behind `Live`.
 _HOMES = {
@@ -18,6 +19,7 @@ _HOMES = {
     "Message": "trajectory",
     "Outcome": "trajectory",
     "Settings": "settings",
+    "ShardStream": "shards.follow",
     "Trajectory": "trajectory",
 }
 

@@ -20,6 +20,8 @@
     ├── SpendCapReached         the day's or hour's cap on money or tokens is used up
     │   └── EndpointDown        a model's endpoint failed so often that it is left alone for a while
     └── ShardError              a shard or manifest is not as it must be
+        ├── StoreError          an object store that holds shards cannot be reached, or refuses
+        └── TooFewRows          a round did not get its rows in time
 
 Messages say what happened, to which id or file, and what to do about it.
 """
@@ -41,7 +43,9 @@ __all__ = [
     "SettingsError",
     "ShardError",
     "SpendCapReached",
+    "StoreError",
     "TerminalModelError",
+    "TooFewRows",
     "TransientModelError",
     "UsageError",
     "WorkerRunning",
@@ -126,3 +130,11 @@ class EndpointDown(SpendCapReached):
 
 class ShardError(AgentHERError):
     """A shard or the manifest is not as it must be."""
+
+
+class StoreError(ShardError):
+    """An object store that holds shards cannot be reached, or refuses; a later try may do."""
+
+
+class TooFewRows(ShardError):
+    """Fewer rows than a round needs were published in time; none was taken, and the next round begins with them."""

@@ -9,8 +9,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -34,9 +35,14 @@ if TYPE_CHECKING:
 
     from agenther_live import scheduler
     from agenther_live.buffer.store import Buffer
+    from agenther_live.erase import Place, Receipt
     from agenther_live.integrations import transcripts
     from agenther_live.integrations.langgraph import Capture, TrajectoryRecorder
+    from agenther_live.relabel.probe import Finding
+    from agenther_live.retraction import Retracted
+    from agenther_live.settings import ShardFormat
     from agenther_live.shards.check import CheckReport
+    from agenther_live.shards.follow import ShardStream
 
 __all__ = ["Live", "TrajectoryHandle"]
 
@@ -84,6 +90,7 @@ class Live:
         self._judges: tuple[Any, ...] = self.settings.judges if panel is None else panel
         self._hook = redact
         self._evaluators: list[Evaluator] = []  # only ever appended to: the worker walks it in its own thread
+        self._only: tuple[str, ...] = ()
         self._stop = threading.Event()
         self._stopped = False  # `stop` came to its end: whoever works next may begin anew
         self._scheduler: BackgroundScheduler | None = None
@@ -108,6 +115,7 @@ class Live:
         subject_key: str | None = None,
         tenant_key: str | None = None,
         conversational: bool | None = None,
+        polarity: Mapping[str, str] | None = None,
     ) -> GraphT:
         """Give back the compiled graph with capture attached; use the returned object.
 
@@ -121,15 +129,18 @@ class Live:
             subject_key: metadata key of the person the run is about; `configurable` does not reach handlers.
             tenant_key: metadata key of the tenant.
             conversational: whether the agent talks with a user and may end a turn without an answer.
+            polarity: what signs of a run mean for this agent, such as {"handoff": "success"}; see
+                `agenther_live.polarity`.
 
         Raises:
             GraphError: the object is not a compiled graph.
+            SettingsError: an unknown sign or meaning in `polarity`.
         """
         if not self._usable:
             return agent
         from agenther_live.integrations.langgraph import attach
 
-        if evaluators and name is None:  # they are for this agent, so it needs a name that no run can change
+        if (evaluators or polarity) and name is None:  # for this agent, so it needs a name that no run can change
             found = getattr(agent, "name", None)
             name = found if isinstance(found, str) and found != "LangGraph" else "agent"
         handler = self._handler(
@@ -144,6 +155,8 @@ class Live:
         attached = attach(agent, handler)
         for function in evaluators:
             self._add_evaluator(function, agent=name)
+        if polarity and name is not None:
+            self._declare(name, polarity)
         return attached
 
     @cached_property
@@ -239,6 +252,7 @@ class Live:
             SettingsError: a model string is unknown, a key is missing, or `pii` is not decided.
         """
         from agenther_live.compose import build_parts
+        from agenther_live.fleet import parts_of
 
         return build_parts(
             settings=self.settings,
@@ -248,7 +262,20 @@ class Live:
             judges=self._judges,
             evaluators=self._evaluators,
             stop=self._stop,
+            only=parts_of(self._only),
         )
+
+    def check_models(self) -> list[Finding]:
+        """Ask each chat model that is set whether it takes the key, answers in JSON, and bears a prompt of full length.
+
+        Two calls a model, which count as spend. What an endpoint says is in the findings, not raised.
+
+        Raises:
+            SettingsError: a model string is unknown, a key is missing, or `pii` is not decided.
+        """
+        from agenther_live.compose import check_models
+
+        return check_models(self.parts)
 
     def start(self) -> bool:
         """Start the worker in a thread of this process; False where another worker holds the home.
@@ -274,25 +301,37 @@ class Live:
         self._scheduler = scheduler.schedule(parts)
         return True
 
-    def work(self) -> None:
+    def work(self, *, only: Sequence[str] = ()) -> None:
         """Be the worker, in the foreground, until `request_stop`.
 
+        Args:
+            only: the parts of the work to do, of 'ingest', 'relabel' and 'emit'; none named are all. One that only
+                ingests reads the journal to its end before it returns.
+
         Raises:
+            UsageError: there is no such part.
             WorkerRunning: another worker holds the home.
             HomeError: the home cannot be written.
         """
         from agenther_live import scheduler
+        from agenther_live.fleet import drain
 
         if not self.settings.enabled:
             logger.info("enabled = false: nothing is done on %s", self.home.path)
             self._stop.wait()
             return
+        if only:
+            self._only = tuple(only)
+            self.__dict__.pop("parts", None)
         parts = self.parts
         with self._as_worker():
             background = scheduler.schedule(parts)
-            logger.info("worker on %s", self.home.path)
-            self._stop.wait()
+            logger.info("worker on %s%s", self.home.path, f", {' and '.join(sorted(parts.only))} only" * bool(only))
+            while not self._stop.wait(1.0):  # a signal that meets another thread is handled when this one wakes up
+                pass
             background.shutdown(wait=True)
+            if parts.only == {"ingest"}:
+                logger.info("drained: %d runs", drain(parts.buffer, self.home, seconds=self.settings.drain_seconds))
             logger.info("worker stopped")
 
     def request_stop(self) -> None:
@@ -341,6 +380,21 @@ class Live:
         with self._as_worker():
             return scheduler.run_until_idle(self.parts, progress=progress)
 
+    def migrate(self, to: str, *, progress: Callable[[str], None] | None = None) -> tuple[dict[str, int], str]:
+        """Copy the home's DuckDB buffer into an empty PostgreSQL database; gives rows by table, and where they are.
+
+        Raises:
+            UsageError: the target is not empty, or the engines are not these two.
+            WorkerRunning: a worker holds the home.
+            BufferError: the database refuses; nothing was copied.
+        """
+        from agenther_live.buffer.migrate import migrate
+        from agenther_live.buffer.store import Buffer
+
+        target = Buffer(to, settings=self.settings)
+        with self._as_worker():
+            return migrate(self.buffer, target, progress=progress), target.where
+
     def import_transcripts(
         self, path: str | Path, *, progress: Callable[[int], None] | None = None
     ) -> transcripts.ImportReport:
@@ -353,38 +407,142 @@ class Live:
         self.home.create()
         return transcripts.import_file(Path(path), self.buffer, redactor=self._redactor, progress=progress)
 
+    def stream(self, fmt: ShardFormat, *, consumer: str, **options: Any) -> ShardStream:
+        """Give the published rows of a format to a trainer, each once; `options` are those of `ShardStream`.
+
+        Read from the setting `shards` where it names an object store, else from the home.
+
+        Raises:
+            UsageError: an argument has a value that is not allowed.
+        """
+        from agenther_live.shards.follow import ShardStream
+
+        return ShardStream(self.settings.shards or self.home.shards, fmt, consumer=consumer, **options)
+
+    def published_version(self, consumer: str) -> str | None:
+        """Give the policy version of a trainer's last committed checkpoint, to say in `attach` which policy acts."""
+        from agenther_live.shards.policy import published_version
+
+        return published_version(self.settings.shards or self.home.shards, consumer)
+
     def status(self) -> dict[str, Any]:
         """Give the figures of `agenther-live status`: funnel, drops, lag, last tick, spend."""
         from agenther_live import scheduler
 
         return scheduler.status(self.home, self.buffer)
 
-    def retract(self, *, where: str, reason: str, dry_run: bool = False) -> list[str]:
-        """Take back the samples that an SQL condition over samples and trajectories chooses; gives their ids.
+    def retract(self, *, where: str, reason: str, dry_run: bool = False) -> Retracted:
+        """Take back the samples that an SQL condition over samples and trajectories chooses, and pairs made of them.
 
-        Those that stand in shards are retracted at the next tick, the others never get there.
+        Shards that hold some are replaced at once, or by the worker that runs elsewhere at its next tick; what no
+        shard holds never gets there. The result says who had read them.
 
         Raises:
             QueryError: the condition is no SQL over the columns of `samples` and `trajectories`.
         """
-        chosen = self.buffer.sql(
-            "select sample_id from samples join trajectories using (trajectory_id) "
-            f"where samples.state in ('pending', 'emitted') and ({where})"
-        )
-        ids = [str(row[0]) for row in chosen.fetchall()]
-        if ids and not dry_run:
-            self.buffer.withdraw(ids, reason)
-        return ids
+        from agenther_live.retraction import retract
+        from agenther_live.scheduler import utcnow
 
-    def check_shards(self, folder: str | Path | None = None) -> CheckReport:
-        """Check every row of every published shard, of this home's by default."""
+        return retract(
+            self.buffer,
+            self.home.shards,
+            where=where,
+            reason=reason,
+            dry_run=dry_run,
+            now=utcnow(),
+            as_worker=self._between_ticks,
+        )
+
+    def delete(
+        self,
+        *,
+        trajectory_id: str | None = None,
+        thread_id: str | None = None,
+        subject: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+        compact: bool = True,
+        seconds: float = 60.0,
+    ) -> Receipt:
+        """Delete a trajectory, a thread or a person's data everywhere in this home, and refuse it from now on.
+
+        Where another process is the worker, it does so between two ticks, and this waits for at most `seconds`.
+        `compact` gives the room in the buffer's file back, and with it the deleted bytes. See docs/upkeep.md.
+
+        Raises:
+            UsageError: not exactly one of the three is given.
+            AgentHERError: a step failed; what was begun is finished by the worker or by `doctor --repair`.
+        """
+        from agenther_live import erase, requests
+
+        given = {"trajectory": trajectory_id, "thread": thread_id, "subject": subject}
+        target = erase.Target.of(given, self._redactor.text if self._usable else str)
+        if dry_run:
+            return erase.delete(self._place(), target, reason=reason, now=_utcnow(), dry_run=True)
+        if "_writer" in self.__dict__ and self._writer is not None:
+            self._writer.close()  # what this process holds back is taken in first, and its segment can go
+        try:
+            with self._between_ticks(), erase.alone(place := self._place(), seconds=seconds):
+                return erase.delete(place, target, reason=reason, now=_utcnow(), shrunk=compact)
+        except WorkerRunning:
+            return erase.Receipt(**requests.ask(self.home, target.request(reason, compact), seconds=seconds))
+
+    def lift_deletion(
+        self,
+        *,
+        trajectory_id: str | None = None,
+        thread_id: str | None = None,
+        subject: str | None = None,
+        reason: str = "",
+    ) -> int:
+        """Take in what is new of something that was deleted again; what went stays gone. Gives how many were lifted.
+
+        Raises:
+            UsageError: not exactly one of the three is given.
+        """
+        from agenther_live import erase
+
+        given = {"trajectory": trajectory_id, "thread": thread_id, "subject": subject}
+        target = erase.Target.of(given, self._redactor.text if self._usable else str)
+        return erase.lift(self.buffer, target, reason=reason, now=_utcnow())
+
+    def compact(self, *, seconds: float = 600.0) -> tuple[int, int]:
+        """Write the buffer's file anew without the room of deleted rows; gives its size before and after.
+
+        Raises:
+            UsageError: the buffer is no DuckDB file.
+            BufferError: there is no room for the copy, or it failed; the old file stays.
+        """
+        from agenther_live import erase, requests
+
+        try:
+            with self._between_ticks():
+                return erase.shrink(self.buffer, now=_utcnow())
+        except WorkerRunning:
+            told = requests.ask(self.home, {"do": "compact"}, seconds=seconds)
+            return told["before"], told["after"]
+
+    def check_shards(self, folder: str | Path | None = None, *, tokenizer: str | None = None) -> CheckReport:
+        """Check every row of every published shard, of this home's by default.
+
+        With `tokenizer`, a folder or the name of a Hugging Face model, rows must render with its chat template too.
+
+        Raises:
+            UsageError: the tokenizer cannot be loaded, or transformers is not installed.
+        """
         from agenther_live.shards.check import check
         from agenther_live.shards.heldout import HeldOut
 
+        render = None
+        if tokenizer is not None:
+            from agenther_live.shards.templates import renderer
+
+            render = renderer(tokenizer)
         if folder is not None:
-            return check(Path(folder))
+            return check(Path(folder), render=render)
         goals, trajectories = self.buffer.held_out()
-        return check(self.home.shards, held_out=HeldOut(goals, share=0.0, trajectories=trajectories))
+        held_out = HeldOut(goals, share=0.0, trajectories=trajectories)
+        return check(self.home.shards, held_out=held_out, render=render)
 
     def check_evaluators(self) -> None:
         """Refuse to work for agents whose evaluators are not loaded here.
@@ -470,6 +628,21 @@ class Live:
             self._begin_anew()
             yield
 
+    @contextlib.contextmanager
+    def _between_ticks(self) -> Iterator[None]:
+        """Hold the home as its worker, while no tick of this process is under way."""
+        with self._as_worker(), self.parts.turn if "parts" in self.__dict__ else contextlib.nullcontext():
+            yield
+
+    def _place(self) -> Place:
+        from agenther_live.erase import Place
+        from agenther_live.journal import Reader
+        from agenther_live.replies import Replies
+
+        if "parts" in self.__dict__:
+            return Place(self.home, self.buffer, self.parts.reader, self.parts.replies)
+        return Place(self.home, self.buffer, Reader(self.home.journal), Replies(self.home.replies))
+
     def _begin_anew(self) -> None:
         if self._stopped:  # by `stop`, which came to its end; what a signal asks for is not taken back
             self._stop.clear()
@@ -481,6 +654,16 @@ class Live:
         self._scheduler = None
         self._resources = contextlib.ExitStack()
         self.__dict__.pop("parts", None)
+
+    def _declare(self, agent: str, polarity: Mapping[str, str]) -> None:
+        from agenther_live.polarity import checked, declare
+
+        try:
+            declare(self.home, agent, checked(polarity))
+        except HomeError as error:
+            if self.settings.strict:
+                raise
+            logger.error("%s", error)
 
     def _add_evaluator(self, function: Callable[..., Any], *, agent: str | None) -> None:
         found = told_apart(evaluator(function, agent=agent), self._evaluators)
@@ -499,6 +682,10 @@ class Live:
 def _panel(judges: Any) -> tuple[Any, ...]:
     """Judges as a tuple; a panel of one may be given bare."""
     return tuple(judges) if isinstance(judges, Sequence) and not isinstance(judges, str) else (judges,)
+
+
+def _utcnow() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 _lives: weakref.WeakSet[Live] = weakref.WeakSet()

@@ -75,6 +75,8 @@ def status(figures: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Re
 def _figure(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {'–' if one is None else _figure(one)}" for name, one in value.items()) or "–"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -107,12 +109,25 @@ def check_report(report: Any) -> RenderableType:
     """What `shards check` found."""
     lines = [f"{report.checked:,} rows checked, {len(report.bad):,} bad"]
     lines += [f"  {plain(bad.path)}:{bad.row}: {plain(bad.reason)}" for bad in report.bad[:20]]
+    lines += [f"  [yellow]{plain(one.path)}:[/yellow] {plain(one.reason)}" for one in report.warnings[:20]]
     return "\n".join(lines)
 
 
-def retraction(samples: Sequence[str], dry_run: bool) -> RenderableType:
+def retraction(done: Any) -> RenderableType:
     """What `shards retract` did."""
-    return f"{len(samples):,} samples {'would be taken' if dry_run else 'taken'} back"
+    lines = [f"{len(done.samples):,} samples {'would be taken' if done.dry_run else 'taken'} back"]
+    if done.shards:
+        lines.append(f"held by {plain(', '.join(done.shards))}")
+    if done.published and done.retraction is not None:
+        instead = f", replaced by {', '.join(done.replaced_by)}" if done.replaced_by else ""
+        lines.append(plain(f"published as retraction {done.retraction}{instead}"))
+    elif done.shards and not done.dry_run:
+        lines.append("the worker of this home publishes it at its next tick")
+    for one in done.readers:
+        version = f", trained {one.policy_version}" if one.policy_version else ""
+        read = f"{one.format} up to shard {one.seq}{version}" if one.format != "?" else "its note cannot be read"
+        lines.append(plain(f"read by {one.consumer} ({read})"))
+    return "\n".join(lines)
 
 
 class JsonFormatter(logging.Formatter):

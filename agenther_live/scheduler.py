@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import itertools
 import logging
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -24,20 +25,31 @@ from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from agenther_live.buffer.store import Buffer, Claim
+from agenther_live.erase import Place
 from agenther_live.errors import AgentHERError, SpendCapReached, TerminalModelError
 from agenther_live.evaluate import Evaluator
+from agenther_live.fleet import EVERYTHING, check_folder, take_journal
 from agenther_live.home import Home
 from agenther_live.journal import Reader
+from agenther_live.judging import OutcomeJudging
 from agenther_live.labels import Relabeling
+from agenther_live.mixing import balanced, tool_kinds, warn
+from agenther_live.mixing import figures as mixing_figures
+from agenther_live.polarity import declared
 from agenther_live.relabel.demonstrate import success_sample
 from agenther_live.relabel.hindsight import relabel
 from agenther_live.relabel.models import Detector, Extractor, Judge, Policy, Relabeler
-from agenther_live.replies import Replies
+from agenther_live.replies import Replies, about
 from agenther_live.settings import Settings
+from agenther_live.shards.admit import Mixing
 from agenther_live.shards.heldout import HeldOut
+from agenther_live.shards.mirror import Mirror
 from agenther_live.shards.publish import publish_due
 from agenther_live.shards.rotate import Limits
 from agenther_live.trajectory import Evidence, Trajectory
+from agenther_live.trust import Desk, before_emission, open_desk
+from agenther_live.trust import figures as trust_figures
+from agenther_live.upkeep import Upkeep
 
 __all__ = ["Parts", "TickReport", "run_until_idle", "schedule", "status", "tick", "utcnow"]
 
@@ -94,6 +106,11 @@ class Parts:
     stop: threading.Event = field(default_factory=threading.Event)
     turn: threading.Lock = field(default_factory=threading.Lock)
     pause: Pause = field(default_factory=Pause)
+    ticks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    upkeep: Upkeep = field(default_factory=Upkeep)
+    outcome_judging: OutcomeJudging | None = None
+    mirror: Mirror | None = None
+    only: frozenset[str] = EVERYTHING  # which parts of a tick it does
 
 
 @dataclass
@@ -148,13 +165,24 @@ def tick(parts: Parts, *, immediate: bool = False, flush: bool = False, patient:
             _take_in(parts, report, immediate=immediate)
             if patient and parts.pause.lasts:
                 report.paused = parts.pause.reason
-            else:
+            elif "relabel" in parts.only:
+                _judge_outcomes(parts, report, immediate=immediate)
                 _relabel(parts, report, immediate=immediate)
-            with parts.buffer.hold():
-                _bank_calls(parts)
-                if not parts.stop.is_set():  # what is left waits for the next tick
-                    _learn_from_successes(parts, report)
-                    _emit(parts, report, flush=flush)
+            emits = not parts.stop.is_set() and "emit" in parts.only
+            with parts.buffer.alone("emit") if emits else contextlib.nullcontext(False) as ours:
+                if ours:
+                    check_folder(parts.buffer, parts.home)
+                with parts.buffer.hold():
+                    _bank_calls(parts)
+                    if not parts.stop.is_set() and "relabel" in parts.only:  # what is left waits for the next tick
+                        _learn_from_successes(parts, report)
+                    if not parts.stop.is_set() and ours:
+                        _emit(parts, report, flush=flush)
+                    parts.buffer.release()
+                if not parts.stop.is_set() and ours:
+                    parts.upkeep.turn(Place(parts.home, parts.buffer, parts.reader, parts.replies), now=utcnow())
+                if parts.mirror is not None and not parts.stop.is_set() and ours:
+                    parts.mirror.push() if patient else parts.mirror.sync()
         except Exception as error:
             report.paused = f"the last tick failed: {error}"
             raise
@@ -240,7 +268,8 @@ def status(home: Home, buffer: Buffer) -> dict[str, Any]:
     figures = buffer.status()
     if (oldest := figures["oldest_pending_at"]) is not None:
         figures["oldest_pending_at"] = oldest.isoformat(timespec="milliseconds")
-    return figures | last | {"journal_lag_bytes": lag.bytes, "journal_lag_seconds": lag.seconds}
+    figures |= {"diversity": mixing_figures(buffer, buffer.settings.formats), "tools": tool_kinds(buffer)}
+    return figures | trust_figures(buffer) | last | {"journal_lag_bytes": lag.bytes, "journal_lag_seconds": lag.seconds}
 
 
 def _tick_and_log(parts: Parts) -> None:
@@ -264,40 +293,33 @@ def _tick_and_log(parts: Parts) -> None:
                 report.seconds,
             )
         if report.paused is not None and report.paused != parts.pause.told:
-            logger.warning("relabeling pauses: %s", report.paused)
+            logger.warning("work pauses: %s", report.paused)
         parts.pause.told = report.paused
 
 
 def _take_in(parts: Parts, report: TickReport, *, immediate: bool) -> None:
     """Take in what agents and people said since: ingest, ask evaluators, decide outcomes."""
-    _ingest(parts, report)
-    unseen = []
-    if parts.evaluators:
-        with parts.buffer.hold():
-            unseen = [
-                (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
-                for evaluator in parts.evaluators
-            ]
+    if "ingest" in parts.only:
+        taken = take_journal(parts.buffer, parts.reader, stop=parts.stop)
+        report.ingested += taken.runs
+        report.damage += taken.damage
+    if "relabel" not in parts.only:
+        return
+    evaluators = (*parts.evaluators, *declared(parts.home, parts.settings))
+    with parts.buffer.hold():
+        unseen = [
+            (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
+            for evaluator in evaluators
+        ]
+        if not any(trajectories for _, trajectories in unseen):  # nobody is asked: one opening of the file does
+            report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
+            return
     found = [(evaluator, _evaluate(parts, evaluator, trajectories)) for evaluator, trajectories in unseen]
     with parts.buffer.hold():
         for evaluator, evidence in found:
             parts.buffer.add_evidence(evidence, evaluator=evaluator.name)
             report.evaluated += len(evidence)
         report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
-
-
-def _ingest(parts: Parts, report: TickReport) -> None:
-    """Turn what the journal holds into trajectories; a segment goes when its facts are safe in the buffer."""
-    more = True
-    while more and not parts.stop.is_set():
-        with parts.buffer.hold():  # per batch: between two, whoever waits for the file gets it
-            cursors = parts.buffer.cursors()
-            batch = parts.reader.read(cursors)
-            if batch.runs or batch.loose or batch.damage or batch.cursors != cursors:
-                report.ingested += parts.buffer.ingest(batch, now=utcnow()).runs
-                report.damage += batch.damage
-        parts.reader.collect(batch.cursors)
-        more = batch.more
 
 
 def _evaluate(parts: Parts, evaluator: Evaluator, trajectories: Iterable[Trajectory]) -> list[Evidence]:
@@ -308,6 +330,25 @@ def _evaluate(parts: Parts, evaluator: Evaluator, trajectories: Iterable[Traject
             break
         found.append(evaluator.evidence(trajectory, now=utcnow()))
     return found
+
+
+def _judge_outcomes(parts: Parts, report: TickReport, *, immediate: bool) -> None:
+    """Ask the outcome judge, where there is one, about what nobody knows the outcome of."""
+    judging = parts.outcome_judging
+    if judging is None or parts.stop.is_set():
+        return
+    answers: list[int] = []
+
+    async def ask() -> None:
+        answers.append(await judging.turn(parts.buffer, n=parts.settings.batch, stop=parts.stop))
+
+    _run(ask())
+    report.evaluated += answers[0]
+    if judging.paused is not None:
+        report.paused = judging.paused
+        parts.pause.begin(judging.paused)
+    if answers[0]:
+        report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
 
 
 def _relabel(parts: Parts, report: TickReport, *, immediate: bool) -> None:
@@ -338,7 +379,8 @@ async def _relabel_all(parts: Parts, claims: Sequence[Claim], report: TickReport
     recorded. A spent cap or a model that refuses for good ends the round: what was not done stays queued.
     """
     room = asyncio.Semaphore(parts.settings.concurrency)
-    waiting = {asyncio.create_task(_relabel_one(parts, claim, room, report)) for claim in claims}
+    desk = open_desk(parts.buffer, parts.judges, parts.policy, claims, parts.settings.canary_share)
+    waiting = {asyncio.create_task(_relabel_one(parts, claim, room, report, desk)) for claim in claims}
     taken_in = time.monotonic()
     broken: BaseException | None = None
     try:
@@ -353,6 +395,7 @@ async def _relabel_all(parts: Parts, claims: Sequence[Claim], report: TickReport
                     results.append(result)
             if waiting and time.monotonic() - taken_in >= max(1.0, parts.settings.tick_seconds):
                 await asyncio.to_thread(_take_in, parts, report, immediate=immediate)
+                await asyncio.to_thread(parts.buffer.renew)
                 taken_in = time.monotonic()
             if results:
                 _bank_calls(parts)
@@ -368,7 +411,7 @@ async def _relabel_all(parts: Parts, claims: Sequence[Claim], report: TickReport
 
 
 async def _relabel_one(
-    parts: Parts, claim: Claim, room: asyncio.Semaphore, report: TickReport
+    parts: Parts, claim: Claim, room: asyncio.Semaphore, report: TickReport, desk: Desk
 ) -> tuple[Claim, Relabeling] | None:
     """Relabel one trajectory; None where work pauses or stops.
 
@@ -379,16 +422,19 @@ async def _relabel_one(
         if report.paused is not None or parts.stop.is_set():
             return None
         try:
-            return claim, await relabel(
+            about.set(claim.trajectory_id)  # this task is about nothing else
+            relabeling = await relabel(
                 claim.trajectory,
                 claim.outcome,
                 claim.outcome_rev,
                 relabeler=parts.relabeler,
-                judges=parts.judges,
+                judges=desk.judges(claim),
                 detector=parts.detector,
                 extractor=parts.extractor,
                 policy=parts.policy,
+                others=claim.others,
             )
+            return claim, await desk.closed(claim, relabeling)
         except (SpendCapReached, TerminalModelError) as error:
             report.paused = str(error)
             parts.pause.begin(report.paused)
@@ -430,21 +476,32 @@ def _emit(parts: Parts, report: TickReport, *, flush: bool) -> None:
     if parts.stop.is_set():
         return
     settings = parts.settings
+    paused = before_emission(parts.buffer, parts.judges, now=utcnow())
+    report.paused = report.paused or paused
     goals, trajectories = parts.buffer.held_out()
     done = publish_due(
-        parts.buffer,
+        balanced(parts.buffer),
         parts.home.shards,
-        settings.formats,
+        () if paused else settings.formats,  # what was begun is finished, and what must go is retracted, all the same
         now=utcnow(),
         limits=Limits(settings.shard_rows, settings.shard_bytes, settings.shard_seconds),
         flush=flush,
         held_out=HeldOut(goals, share=0.0 if settings.held_out_key else settings.held_out, trajectories=trajectories),
+        mixing=Mixing.of(settings),
+        files=settings.shard_files,
     )
     report.shards += [shard.path for shard in (*done.recovered, *done.shards)]
+    if done.shards:
+        warn(parts.buffer)
 
 
 def _remember(parts: Parts, report: TickReport) -> None:
     """Leave a note of the tick for `status`, which must not wait for the buffer to know whether the worker lives."""
-    note = {"last_tick_at": utcnow().isoformat(timespec="milliseconds"), "paused_reason": report.paused}
+    note = {
+        "last_tick_at": utcnow().isoformat(timespec="milliseconds"),
+        "last_tick_seconds": round(report.seconds, 3),
+        "ticks": next(parts.ticks),
+        "paused_reason": report.paused,
+    }
     with contextlib.suppress(OSError):
         parts.home.note(parts.home.last_tick, orjson.dumps(note))

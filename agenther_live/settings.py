@@ -19,7 +19,19 @@ from pydantic_settings import (
 
 from agenther_live.errors import SettingsError
 
-ShardFormat = Literal["trl_sft", "sharegpt", "goal_contrast", "swift_sft", "axolotl_sft", "openai_sft"]
+ShardFormat = Literal[
+    "trl_sft",
+    "trl_dpo",
+    "trl_dpo_step",
+    "trl_kto",
+    "goal_contrast",
+    "sharegpt",
+    "swift_sft",
+    "swift_dpo",
+    "axolotl_sft",
+    "openai_sft",
+    "openai_dpo",
+]
 
 
 _BETWEEN_NAMES = re.compile(r",(?!\s*[a-z_]+=)")  # `openai:x,base_url=http://…,rules` is two names
@@ -50,16 +62,34 @@ class Settings(BaseSettings):
     segment_bytes: int = Field(16 << 20, gt=0, description="A journal segment is sealed at this size.")
 
     # buffer
-    buffer: str | None = Field(None, description="SQLAlchemy URL; None is the DuckDB file in the home.")
+    buffer: str | None = Field(
+        None,
+        repr=False,  # it may hold a password
+        description="SQLAlchemy URL (postgresql+psycopg://user@host/database); None is the DuckDB file in the home.",
+    )
     lock_timeout_seconds: float = Field(5.0, ge=0, description="How long to retry a buffer that is locked.")
+    lease_seconds: float = Field(
+        300.0, gt=0, description="PostgreSQL: what a worker claimed goes to another one so long after it fell silent."
+    )
     sql_seconds: float = Field(60.0, gt=0, description="A user's SQL is stopped after so long.")
     interrupted_ttl_seconds: float = Field(30 * 86_400, gt=0, description="A run waits this long for a resume.")
     history_days: float = Field(30, gt=0, description="Trajectories are kept this long.")
-    history_bytes: int = Field(10 << 30, gt=0, description="Size at which the oldest trajectories go.")
+    history_bytes: int = Field(
+        10 << 30, gt=0, description="Bytes of all trajectories, uncompressed, at which the oldest go."
+    )
+    history_trajectories: int | None = Field(None, gt=0, description="Trajectories kept at most; None: no limit.")
 
     # outcome
     success_threshold: float = Field(1.0, description="A score from here on is a success.")
     outcome_settle_seconds: float = Field(600, ge=0, description="A machine-found failure waits for a person.")
+
+    outcome_judge: str | None = Field(
+        None, description="Chat model that is asked how a run ended where no evidence says so; None: nobody."
+    )
+    outcome_judge_share: float = Field(1.0, ge=0, le=1, description="Share of such runs that it is asked about.")
+    polarity: dict[str, dict[str, Literal["success", "failure", "unknown"]]] = Field(
+        default_factory=dict, description="What signs of a run mean, by agent: {agent: {handoff: success}}."
+    )
 
     # relabel
     relabeler: str | None = Field(None, description="'template' or a chat model; None captures and analyses only.")
@@ -74,6 +104,22 @@ class Settings(BaseSettings):
         None, gt=0, le=1, description="The paper's fallback: accept the best valid attempt from factor·θ; None is off."
     )
     max_attempts: int = Field(3, ge=1, le=10, description="Attempts K at a hindsight goal.")
+    style_examples: int = Field(
+        3, ge=0, le=20, description="Other users' requests that a relabeler sees, for their manner alone; 0: none."
+    )
+    reuse_goals: bool = Field(True, description="First look for a goal of another user that the run in fact reached.")
+    future_prefixes: int = Field(
+        0, ge=0, le=8, description="Goals for so many cut runs of each failure beside its own; 0: none."
+    )
+    canary_share: float = Field(
+        0.02,
+        ge=0,
+        le=0.5,
+        description="Share of judged items beside which the panel gets a known-bad goal; 0: none.",
+    )
+    tool_kinds: dict[str, dict[str, Literal["read", "write"]]] = Field(
+        default_factory=dict, description="What tools do, by agent: {agent: {tool: read}}; the others go by name."
+    )
     concurrency: int = Field(16, ge=1, le=1024, description="Model calls in flight at once.")
     request_timeout_seconds: float = Field(60, gt=0, description="One model call.")
     max_context_chars: int = Field(120_000, gt=1000, description="Evidence that one prompt may hold.")
@@ -89,10 +135,16 @@ class Settings(BaseSettings):
     )
 
     # worker
+    drain_seconds: float = Field(
+        20.0, ge=0, description="A leaving worker that only ingests waits so long for agents that still write."
+    )
     tick_seconds: float = Field(1.0, gt=0, description="Pause between two ticks.")
     batch: int = Field(200, ge=1, description="Trajectories relabeled per tick.")
 
     # shards
+    shards: str | None = Field(
+        None, description="URL of an object store (s3://bucket/path) to publish to as well; None: the home's folder."
+    )
     formats: Annotated[tuple[ShardFormat, ...], NoDecode] = Field(
         ("trl_sft", "sharegpt"), description="Shard formats to publish."
     )
@@ -102,8 +154,19 @@ class Settings(BaseSettings):
     held_out: float = Field(0.05, ge=0, lt=1, description="Share of goals that never reach a shard.")
     held_out_key: str | None = Field(None, description="Metadata key to split by; None: the normalised goal.")
     success_samples: bool = Field(True, description="Successful runs become samples too.")
+    success_share: float | None = Field(
+        None, ge=0, le=1, description="Successes are at most this share of a shard's rows; None: as they come."
+    )
+    shard_files: Literal["jsonl", "parquet"] = Field(
+        "jsonl", description="Form of the files; a folder of shards has one. OpenAI's formats are always JSONL."
+    )
+    keep_by_weight: Annotated[tuple[ShardFormat, ...], NoDecode] = Field(
+        (), description="Formats whose trainers know no weights: a sample gets in with probability w."
+    )
+    keep_seed: int = Field(0, description="Seed of that choice; each sample's is fixed by seed and id.")
+    pairs_per_sample: int = Field(4, ge=1, description="Pairs that a sample may stand in, on either side.")
 
-    @field_validator("judges", "formats", "allowed_hosts", mode="before")
+    @field_validator("judges", "formats", "allowed_hosts", "keep_by_weight", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         """Read a list from text: JSON, or names with commas between (an option of a model is no name of its own)."""
@@ -115,6 +178,13 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(f"a JSON list, or names with commas between: {error}") from None
         return tuple(name for part in _BETWEEN_NAMES.split(value) if (name := part.strip()))
+
+    @field_validator("shards", mode="after")
+    @classmethod
+    def _a_store(cls, value: str | None) -> str | None:
+        if value is not None and ("://" not in value or value.startswith(("file:", "local:"))):
+            raise ValueError("a URL such as s3://bucket/path; local shards are in the home, which may be a link")
+        return value
 
     @field_validator("home", mode="after")
     @classmethod

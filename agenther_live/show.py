@@ -66,7 +66,11 @@ def collect(buffer: Asks, given: str) -> dict[str, Any]:
     key = _resolved(buffer, given)
     [found] = buffer.sql("SELECT * FROM trajectories WHERE trajectory_id = ?", [key]).dicts()
     reasons = buffer.sql("SELECT outcome_reason, error_type FROM failures WHERE trajectory_id = ?", [key]).dicts()
-    analysed = buffer.sql("SELECT * EXCLUDE trajectory_id FROM analyses WHERE trajectory_id = ?", [key]).dicts()
+    analysed = buffer.sql(
+        "SELECT failure_type, severity, weight, recoverable, critical_step, explanation, method FROM analyses "
+        "WHERE trajectory_id = ?",
+        [key],
+    ).dicts()
     found["outcome_reason"] = reasons[0]["outcome_reason"] if reasons else None
     found["analysis"] = analysed[0] if analysed else None
     parts = {name: buffer.sql(query, [key]).dicts() for name, query in _PARTS.items()}

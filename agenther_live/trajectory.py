@@ -143,7 +143,7 @@ class Step(Record):
 
 
 class Run(Record):
-    """One LangGraph root run (or one imported record). Times are naive UTC."""
+    """One LangGraph root run (or one imported record). Times are naive UTC; `tools_version` names the tool schemas."""
 
     root_key: str
     run_id: str | None = None
@@ -154,6 +154,7 @@ class Run(Record):
     error_type: str | None = None
     error_message: str | None = None
     models: tuple[str, ...] = ()
+    tools_version: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
 

@@ -3,12 +3,17 @@
 import io
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.postgresql import Server
+
 FOREIGN = ("AGENTHER_", "OPENAI_", "ANTHROPIC_", "LANGCHAIN_", "LANGSMITH_", "LANGGRAPH_")
-KEPT = {"AGENTHER_TEST_DATA"}  # where the real trajectories lie that some tests need
+KEPT = {"AGENTHER_TEST_DATA", "AGENTHER_CONVERTERS"}  # real trajectories, environments of trainers
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 # At import, before any fixture or module under test reads the environment; child processes inherit it.
@@ -20,6 +25,15 @@ for name in list(os.environ):
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than cores: many tests wait for servers, kills and signals."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
+    """A real PostgreSQL server of this test process; each test makes a database of its own."""
+    from tests.postgresql import serving
+
+    with serving(tmp_path_factory.mktemp("pg")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ Pure functions; `tests.openai_server` puts them on a socket. The forms follow th
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,6 +48,8 @@ class Reply:
     """Prompt and completion tokens. None: an estimate, four characters to a token."""
     delay_seconds: float = 0.0
     """Wait before the first byte."""
+    after: Callable[[], object] | None = None
+    """Wait until this is true, before the first byte."""
     event_delay_seconds: float = 0.0
     """Wait before each event of a stream."""
     headers: Mapping[str, str] = field(default_factory=dict)

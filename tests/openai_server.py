@@ -179,6 +179,9 @@ class OpenAIServer:
                 return False
             if reply.delay_seconds and await connection.left(reply.delay_seconds):
                 return False
+            while reply.after is not None and not reply.after():
+                if await connection.left(0.02):
+                    return False
             if reply.fault == "drop":
                 return False
             if reply.status == 200 and request.body and request.body.get("stream"):

@@ -100,10 +100,11 @@ def test_status_json(demo_home: Path) -> None:
 def test_status_before_anything_exists(tmp_path: Path) -> None:
     figures = run_cli("status", "--home", tmp_path / "new", "--json").json
     assert set(figures) >= FIGURES
-    assert {name: value for name, value in figures.items() if value} == {}
+    assert {name: figures[name] for name in FIGURES if figures[name]} == {}
     assert run_cli("status", "--home", tmp_path / "new").code == 0
     assert run_cli("shards", "ls", "--home", tmp_path / "new", "--json").json == []
-    assert run_cli("shards", "check", "--home", tmp_path / "new", "--json").json == {"checked": 0, "bad": []}
+    checked = run_cli("shards", "check", "--home", tmp_path / "new", "--json").json
+    assert (checked["checked"], checked["bad"]) == (0, [])
     assert run_cli("tick", "--until-idle", "--home", tmp_path / "new", "--json").json["ingested"] == 0
     assert run_cli("sql", "select * from trajectories", "--home", tmp_path / "new", "--json").json == []
 
@@ -146,7 +147,8 @@ def test_funnel_and_status_agree_and_the_steps_add_up(demo_home: Path) -> None:
 
 def test_shards_json(demo_home: Path, tmp_path: Path) -> None:
     listed = run_cli("shards", "ls", "--home", demo_home, "--json").json
-    assert [list(row) for row in listed] == [["seq", "format", "path", "rows", "sha256"]] * len(listed)
+    keys = ["seq", "format", "path", "rows", "sha256", "statistics"]
+    assert [list(row) for row in listed] == [keys] * len(listed)
     assert {row["format"] for row in listed} == {"trl_sft", "sharegpt"}
     for row in listed:
         content = (demo_home / "shards" / row["path"]).read_bytes()
@@ -154,7 +156,7 @@ def test_shards_json(demo_home: Path, tmp_path: Path) -> None:
         assert content.count(b"\n") == row["rows"]
         assert re.fullmatch(r"(trl_sft|sharegpt)/0{7}\d\.jsonl", row["path"])
     checked = run_cli("shards", "check", "--home", demo_home, "--json").json
-    assert checked == {"checked": sum(row["rows"] for row in listed), "bad": []}
+    assert (checked["checked"], checked["bad"]) == (sum(row["rows"] for row in listed), [])
 
     copy = tmp_path / "shards"
     shutil.copytree(demo_home / "shards", copy)
@@ -175,7 +177,9 @@ def test_shards_retract(demo_home: Path, tmp_path: Path) -> None:
     assert tried.json["dry_run"]
     assert tried.json["samples"]
     done = run_cli("shards", "retract", "--where", where, "--reason", "drift", "--home", home, "--json").json
-    assert done == {"samples": tried.json["samples"], "dry_run": False}
+    assert (done["samples"], done["dry_run"]) == (tried.json["samples"], False)
+    assert done["shards"] == tried.json["shards"] != []
+    assert (done["published"], done["retraction"]) == (True, 1)
     (home / "evaluators.json").unlink()
     assert run_cli("tick", "--until-idle", "--relabeler", "template", "--judge", "rules", "--home", home).code == 0
     taken = [json.loads(line) for line in (home / "shards" / "retractions.jsonl").read_text().splitlines()]

@@ -79,7 +79,7 @@ def test_the_evidence_is_highlighted(demo_home: Path) -> None:
 
 def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
     accepted = 0
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         goods = shop(20, seed=seed)
         with Live(tmp_path / f"{seed}", evaluators=[goods.judge], **TEMPLATE) as live:
             live.start()
@@ -97,7 +97,7 @@ def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
             assert goal_is_true(wish, goods.world.orders(thread), observations), (asked, goal)
             assert goal != asked
         accepted += len(rows)
-    assert accepted >= 15
+    assert accepted >= 10
 
 
 def test_the_worker_ticks_while_the_agents_run(demo_home: Path) -> None:

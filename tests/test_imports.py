@@ -38,7 +38,10 @@ LOCAL = FACTS | SETTINGS | names("journal redact relabel shards")
 TRAINERS = names("torch transformers trl datasets accelerate")
 SDKS = names("langchain langchain_core langchain_openai langgraph openai httpx genai_prices")
 DATABASES = names("sqlalchemy duckdb duckdb_sqlalchemy alembic pyarrow psycopg pandas polars")
-MEETING = LOCAL | names("evaluate limits replies buffer integrations scheduler")
+UPKEEP = names("erase requests upkeep doctor retraction")
+MEETING = (
+    LOCAL | UPKEEP | names("evaluate polarity judging mixing trust limits replies buffer integrations fleet scheduler")
+)
 TOP = MEETING | names("compose live")
 
 RULES = {
@@ -55,11 +58,27 @@ RULES = {
     "redact": Rule(FACTS | SETTINGS | names("journal"), names("pydantic orjson")),
     "relabel": Rule(FACTS | SETTINGS | names("redact"), names("pydantic orjson")),
     "shards": Rule(FACTS | SETTINGS | names("redact relabel"), names("pydantic orjson")),
+    "shards.parquet": Rule(FACTS | SETTINGS, names("orjson pyarrow")),
+    "shards.templates": Rule(FACTS | SETTINGS, names("transformers")),
+    "shards.objects": Rule(FACTS | SETTINGS | names("shards"), names("fsspec")),
+    "shards.tables": Rule(FACTS | SETTINGS | names("shards"), names("datasets")),
+    "shards.follow": Rule(FACTS | SETTINGS | names("shards"), names("orjson datasets")),  # datasets: for types alone
     "buffer": Rule(LOCAL, names("pydantic pydantic_core orjson rich") | DATABASES),  # rich: the table of .show()
     "integrations": Rule(LOCAL, names("pydantic orjson") | SDKS),
     "integrations.transcripts": Rule(LOCAL, names("pydantic orjson")),
     "integrations.trl": Rule(LOCAL, TRAINERS),
     "evaluate": Rule(LOCAL, names("pydantic")),
+    "polarity": Rule(LOCAL | names("evaluate")),
+    "trust": Rule(LOCAL | names("buffer")),
+    "review": Rule(LOCAL | names("buffer render trust"), names("rich")),
+    "judging": Rule(LOCAL | names("buffer replies")),
+    "mixing": Rule(LOCAL | names("buffer")),
+    "erase": Rule(MEETING),
+    "retraction": Rule(MEETING),
+    "requests": Rule(SETTINGS | names("ids"), names("orjson")),
+    "upkeep": Rule(MEETING, names("orjson")),
+    "doctor": Rule(MEETING, names("orjson")),
+    "fleet": Rule(LOCAL | names("buffer")),
     "scheduler": Rule(MEETING, names("pydantic orjson apscheduler")),
     "limits": Rule(names("errors")),
     "replies": Rule(LOCAL | names("limits")),
@@ -67,9 +86,13 @@ RULES = {
     "live": Rule(MEETING | names("compose"), names("pydantic apscheduler langchain_core langgraph")),
     "": Rule(TOP),
     "render": Rule(DOMAIN, names("rich")),
+    "report": Rule(DOMAIN, names("matplotlib")),
+    "metrics": Rule(DOMAIN, names("prometheus_client orjson")),
     "show": Rule(DOMAIN | names("render"), names("rich")),
     "demo": Rule(TOP | names("render") | {""}, names("pydantic rich") | SDKS),
-    "cli": Rule(TOP | names("render show demo") | {""}, names("pydantic orjson typer click rich")),
+    "cli": Rule(
+        TOP | names("render review show report metrics demo") | {""}, names("pydantic orjson typer click rich")
+    ),
     "__main__": Rule(names("cli")),
 }
 

@@ -2,7 +2,7 @@
 
 import agenther_live
 
-PUBLIC = ["AgentHERError", "Live", "Message", "Outcome", "Settings", "Trajectory"]
+PUBLIC = ["AgentHERError", "Live", "Message", "Outcome", "Settings", "ShardStream", "Trajectory"]
 
 
 def test_all_is_the_documented_list() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest.mock import patch
 
 from langgraph.graph import MessagesState, StateGraph
@@ -191,12 +191,12 @@ def run_cli(*arguments: object, **environment: str) -> Done:
 
 
 @contextlib.contextmanager
-def process(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """`agenther-live …` as a process of its own, gone at the end of the block."""
+def process(*arguments: object, told: IO[str] | None = None, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`agenther-live …` as a process of its own, gone at the end of the block; `told` takes its stderr."""
     child = subprocess.Popen(
         [str(AGENTHER), *map(str, arguments)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=told or subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
     )

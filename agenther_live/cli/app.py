@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 shards_app = typer.Typer(no_args_is_help=True, help="Look at, check and retract published shards.")
 app.add_typer(shards_app, name="shards")
+trust_app = typer.Typer(no_args_is_help=True, help="Look at the panel: canaries, agreement, a judge that drifts.")
+app.add_typer(trust_app, name="trust")
 
 
 @app.callback()

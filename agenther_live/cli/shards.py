@@ -20,20 +20,33 @@ from agenther_live.shards.manifest import live as published
 def shards_ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the published shards."""
     with open_live(home) as live:
-        columns = ["seq", "format", "path", "rows", "sha256"]
-        rows = [[getattr(entry, name) for name in columns] for entry in published(Manifest(live.home.shards).entries())]
-    show_result(as_json, [dict(zip(columns, row, strict=True)) for row in rows], lambda: render.table(columns, rows))
+        entries = published(Manifest(live.home.shards).entries())
+    columns = ["seq", "format", "path", "rows", "sha256"]
+    figures = {"goals": "goals", "entropy": "goal_entropy", "writes": "write_call_rate"}
+    rows = [[getattr(entry, name) for name in columns] for entry in entries]
+    data = [
+        dict(zip(columns, row, strict=True)) | {"statistics": entry.statistics}
+        for row, entry in zip(rows, entries, strict=True)
+    ]
+    shown = [
+        [row[0], *row[2:4], *(entry.statistics.get(name, "") for name in figures.values())]
+        for row, entry in zip(rows, entries, strict=True)
+    ]
+    show_result(as_json, data, lambda: render.table(["seq", "path", "rows", *figures], shown))
 
 
 @shards_app.command("check", epilog="Example: agenther-live shards check ./agenther/shards")
 def shards_check(
     folder: Annotated[Path | None, typer.Argument(help="A shard folder. Default: that of the home.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Folder or model whose chat template must take every row.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every row of every published shard; exit code 1 if one is bad."""
     with open_live(home) as live:
-        report = live.check_shards(folder)
+        report = live.check_shards(folder, tokenizer=tokenizer)
     show_result(as_json, asdict(report), lambda: render.check_report(report))
     if report.bad:
         raise typer.Exit(1)
@@ -47,7 +60,7 @@ def shards_retract(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retracted.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take samples back: they are withdrawn, or retracted where a shard holds them."""
+    """Take samples back, replace the shards that hold them, and say who has read those."""
     with open_live(home) as live:
-        samples = live.retract(where=where, reason=reason, dry_run=dry_run)
-        show_result(as_json, {"samples": samples, "dry_run": dry_run}, lambda: render.retraction(samples, dry_run))
+        done = live.retract(where=where, reason=reason, dry_run=dry_run)
+    show_result(as_json, done.as_dict(), lambda: render.retraction(done))

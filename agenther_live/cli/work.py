@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Annotated
 
 import typer
 
-from agenther_live import render
+from agenther_live import metrics, render
 from agenther_live.cli.app import app
 from agenther_live.cli.options import (
     AppOption,
@@ -19,6 +21,9 @@ from agenther_live.cli.options import (
 )
 from agenther_live.cli.tools import bar, log_as, open_live, open_worker, show_result, stopping_on_signals
 from agenther_live.errors import AgentHERError
+from agenther_live.fleet import parts_of
+
+logger = logging.getLogger("agenther_live")
 
 
 @app.command(epilog="Example: agenther-live tick --until-idle --relabeler template --judge rules")
@@ -47,7 +52,7 @@ def tick(
             raise AgentHERError("stopped by a signal before all was done; nothing is lost, the next tick goes on")
 
 
-@app.command(epilog="Example: agenther-live worker --home ./agenther --app myservice.agents:live")
+@app.command(epilog="Example: agenther-live worker --app myservice.agents:live --metrics-port 9464")
 def worker(
     ctx: typer.Context,
     home: HomeOption = None,
@@ -56,12 +61,29 @@ def worker(
     pii: PiiOption = None,
     app_spec: AppOption = None,
     log_format: LogOption = "text",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="ingest, relabel or emit; repeat it for two. Default: all.")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve /metrics and /healthz on this port.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option("--metrics-host", help="Address to serve them on.")] = "127.0.0.1",
 ) -> None:
-    """Work in the foreground until SIGINT or SIGTERM; one worker serves a home."""
+    """Work in the foreground until SIGINT or SIGTERM; one worker serves a home.
+
+    With a buffer on PostgreSQL many workers share the work: one beside each pod with --only ingest, which reads the
+    journal to its end before it leaves, and others with --only relabel and --only emit.
+    """
     log_as(log_format)
     with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live):
-        live.check_evaluators()
-        live.work()
+        if "relabel" in parts_of(only or ()):
+            live.check_evaluators()
+        with contextlib.ExitStack() as beside:
+            if metrics_port is not None:
+                board = metrics.Board(live.status, lambda: live.buffer.sql(metrics.PANEL).dicts())
+                port = beside.enter_context(metrics.served(board, port=metrics_port, host=metrics_host))
+                logger.info("metrics on http://%s:%d/metrics", metrics_host, port)
+            live.work(only=only or ())
 
 
 @app.command(epilog="Example: agenther-live status --check --max-lag-seconds 60")

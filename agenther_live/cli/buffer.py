@@ -1,0 +1,41 @@
+"""Verbs over the buffer as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agenther_live import render
+from agenther_live.cli.app import app
+from agenther_live.cli.options import HomeOption, JsonOption
+from agenther_live.cli.tools import bar, open_live, show_result
+
+buffer_app = typer.Typer(no_args_is_help=True, help="Move the replay buffer to another engine.")
+app.add_typer(buffer_app, name="buffer")
+
+
+@buffer_app.command(
+    "migrate", epilog="Example: agenther-live buffer migrate --to postgresql+psycopg://agenther@db.internal/agenther"
+)
+def migrate(
+    to: Annotated[str, typer.Option("--to", help="An empty PostgreSQL database; PGPASSWORD may hold the password.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move the home's DuckDB buffer to PostgreSQL: every table, counted on both sides, all or nothing.
+
+    Stop the worker first; agents may go on, for their journal waits. The DuckDB file stays as it is.
+    """
+    with open_live(home) as live, bar("moving", as_json) as advance:
+        moved, there = live.migrate(to, progress=advance)
+    shown = there.replace(":***@", "@")
+    show_result(
+        as_json,
+        {"to": shown, "rows": sum(moved.values()), "tables": moved},
+        lambda: (
+            f"{sum(moved.values()):,} rows of {len(moved)} tables are in {render.plain(shown)}.\n"
+            f'Now write  buffer = "{render.plain(shown)}"  into {render.plain(live.home.config)} (or set '
+            "AGENTHER_BUFFER), with the password in PGPASSWORD or the URL, and start the worker."
+        ),
+    )
