@@ -36,6 +36,16 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
         yield server
 
 
+LONG = ("test_real_input", "test_worker", "test_kills", "test_panel_http", "test_cli", "test_live", "test_walk",
+        "test_attacks", "test_soak", "test_fastapi_service", "test_demo", "test_delete")  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty buffer, made once: making one takes half a second."""

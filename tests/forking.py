@@ -17,6 +17,15 @@ from typing import Any, NoReturn
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
+        "agenther_live.scheduler",
+        "agenther_live.compose",
+        "agenther_live.integrations.chat_model",
+        "langchain_openai",
+        "genai_prices",
+        "pytest",
+        "tests.whole",
+        "tests.faults.kit",
+        "tests.following.process",
         "tests.journal.processes",
         "tests.capture.deaths",
         "tests.capture.instrumented",

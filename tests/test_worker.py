@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import multiprocessing
 import os
 import random
 import signal
@@ -21,6 +20,7 @@ import pytest
 
 from agenther_live import Live
 from agenther_live.scheduler import utcnow
+from tests import forking
 from tests.openai_server import OpenAIServer, say
 from tests.whole import (
     TEMPLATE,
@@ -319,13 +319,10 @@ def _has_ticked(home: Path, worker: Any, since: int) -> bool:
 def test_kill_9_at_any_moment_loses_and_doubles_nothing(home: Path) -> None:
     goods = failed_orders(20)
     rng = random.Random(2)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["agenther_live.cli", "langchain_openai", "genai_prices", "tests.test_worker"])
     with OpenAIServer(lambda request: say(good_reply(request), delay_seconds=0.05)) as server:
         with Live(home, **TEMPLATE) as live, _writing(goods, live):
             for _ in range(KILLS):
-                worker = context.Process(target=_be_worker, args=(str(home), server.base_url))
-                worker.start()
+                worker = forking.start(_be_worker, str(home), server.base_url)
                 until(functools.partial(_has_ticked, home, worker, time.time_ns()))
                 time.sleep(rng.uniform(0.0, 0.6))
                 assert worker.pid is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import random
 import signal
@@ -20,13 +19,11 @@ from agenther_live import Live
 from agenther_live.doctor import examine, unwell
 from agenther_live.scheduler import utcnow
 from agenther_live.shards.stream import read_rows
+from tests import forking
 from tests.faults.kit import WORK
 from tests.whole import TEMPLATE, Shop, failed_orders, until
 
 KILLS = int(os.environ.get("AGENTHER_TEST_KILLS", "200"))
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["agenther_live.scheduler", "agenther_live.compose", "tests.faults.test_kills"])
 
 
 def _be_worker(home: str) -> None:
@@ -70,8 +67,7 @@ def _kill_workers(home: Path, kills: int, seed: int) -> None:
     commits, moments = 0, 0
     with Live(home, **TEMPLATE) as live, _writing(goods, live, 4 + 2 * kills) as said:
         for number in range(kills):
-            worker = _context.Process(target=_be_worker, args=(str(home),))
-            worker.start()
+            worker = forking.start(_be_worker, str(home))
             since = time.time_ns()
             if number % 4:  # one in four is killed while it begins
                 until(functools.partial(_has_ticked, home, since), 300)

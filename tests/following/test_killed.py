@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import time
@@ -13,12 +12,11 @@ from typing import Any
 import pytest
 
 from agenther_live.shards.check import check
+from tests import forking
 from tests.following.process import progress, train, write
 from tests.following.shop import goods
 
 KILLS = int(os.environ.get("AGENTHER_TEST_KILLS", "100"))
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.following.process"])
 
 
 class End:
@@ -31,8 +29,7 @@ class End:
         self.start()
 
     def start(self) -> None:
-        self.process = CONTEXT.Process(target=self._target, args=self._arguments)
-        self.process.start()
+        self.process = forking.start(self._target, *self._arguments)
 
     def kill(self) -> None:
         """Kill it where it runs; one that has ended is left as it is."""
