@@ -126,7 +126,7 @@ def look(path: Path, seconds: float, *, deep: bool) -> dict[str, Any]:
             except duckdb.CatalogException:
                 found[name] = None
             else:
-                found[name] = [list(row) if len(row) > 1 else row[0] for row in rows]
+                found[name] = [row[0] if len(row) == 1 else list(row) for row in rows]
         if deep:
             tables = connection.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall()
             for schema, table in tables:

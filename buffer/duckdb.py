@@ -271,7 +271,7 @@ class DuckDBTransaction:
         found = [row[0] for row in self.connection.execute(select(row_id).select_from(table).where(where))]
         return any_of(row_id, found)
 
-    def held(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
+    def held(self, query: Select[*tuple[Any, ...]], *, skip: bool = False) -> Select[*tuple[Any, ...]]:
         """Give the query as it is: there is one writer at a time."""
         return query
 

@@ -105,7 +105,7 @@ class Transaction(Protocol):
         """Give a condition that finds the rows of `where` quickly, for reading many columns of few rows."""
         ...
 
-    def held(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
+    def held(self, query: Select[*tuple[Any, ...]], *, skip: bool = False) -> Select[*tuple[Any, ...]]:
         """Make a query wait for its rows and keep them from others until the end; `skip` leaves out those others hold.
 
         What it gives is then as it stands, not as it stood when this transaction began.

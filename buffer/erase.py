@@ -242,7 +242,9 @@ def names_of(found: Scope) -> list[tuple[str, str]]:
 
 def take_back(tx: Transaction, found: Scope, reason: str, *, now: datetime) -> Counter[str]:
     """Withdraw the samples that wait, and decide the retraction of those that shards hold."""
-    alive = {key: cast(SampleState, kept) for key, kept in found.samples.items() if kept in ("pending", "emitted")}
+    alive: dict[str, SampleState] = {
+        key: cast(SampleState, kept) for key, kept in found.samples.items() if kept in ("pending", "emitted")
+    }
     return sample_store.withdraw(tx, alive, reason, now=now)
 
 

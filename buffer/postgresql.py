@@ -214,7 +214,7 @@ class PostgreSQLTransaction:
         """Give the condition itself: its columns have indexes."""
         return where
 
-    def held(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
+    def held(self, query: Select[*tuple[Any, ...]], *, skip: bool = False) -> Select[*tuple[Any, ...]]:
         """Take the rows of the first column's table for this transaction (FOR UPDATE), or skip those others have."""
         if not self._writes:
             return query

@@ -175,7 +175,7 @@ def take_back(tx: Transaction, wanted: Sequence[TakeBack], *, now: datetime) -> 
     total: Counter[str] = Counter()
     gone: set[str] = set()
     for reason, ids in chosen.items():
-        left = {key: old for key, old in ids.items() if key not in gone}
+        left: dict[str, SampleState] = {key: old for key, old in ids.items() if key not in gone}
         gone |= left.keys() | resting_on(tx, left).keys()  # what rests on two of them goes once
         total += withdraw(tx, left, reason, now=now)
     return total

@@ -12,7 +12,7 @@ import typer
 
 from agenther_live import render
 from agenther_live.buffer import reviews, trust
-from agenther_live.buffer.reviews import KINDS
+from agenther_live.buffer.reviews import KINDS, Kind
 from agenther_live.cli.app import app, trust_app
 from agenther_live.cli.keys import single_keys
 from agenther_live.cli.options import HomeOption, JsonOption
@@ -37,7 +37,7 @@ def review(
     as_json: Annotated[bool, typer.Option("--json", help="Print what waits as JSON, and ask nothing.")] = False,
 ) -> None:
     """Label samples and disputed outcomes, one at a time; what you rejected is taken back when you quit."""
-    chosen = next((each for each in KINDS if each == kind), None)
+    chosen: Kind | None = next((each for each in KINDS if each == kind), None)
     if kind is not None and chosen is None:
         raise UsageError(f"--kind {kind}: one of {', '.join(KINDS)}")
     with open_live(home) as live:

@@ -71,6 +71,7 @@ def check_worker(exam: Exam) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("worker", "bad", f"{exam.home.lock}: {error.strerror}", "check its owner and permissions")
         return
+    pid = "unknown"
     try:
         pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

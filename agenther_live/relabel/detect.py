@@ -153,6 +153,7 @@ class ModelDetector:
         w = weight([*said, *lies], steps_within(view, end))
         by_message = {step.message_index: step.idx for step in trajectory.root_steps}
         critical = reply["critical_message"]
+        shown: tuple[int, ...] = (critical,) if isinstance(critical, int) and critical in by_message else ()
         return Analysis(
             trajectory_id=trajectory.trajectory_id,
             failure_type=reply["failure_type"],
@@ -160,7 +161,7 @@ class ModelDetector:
             weight=w,
             recoverable=bool(reply["recoverable"]) and any(call.ok for call in view.calls),
             critical_step=by_message.get(critical),
-            critical_evidence=(critical,) if critical in by_message else (),
+            critical_evidence=shown,
             explanation=visible(reply["explanation"])[:2000],
             method=self.name,
         )

@@ -43,6 +43,7 @@ class Asked(Protocol):
 
     def dicts(self) -> list[dict[str, Any]]:
         """Give the rows, each as a dict."""
+        ...
 
 
 class Askable(Protocol):
@@ -50,9 +51,11 @@ class Askable(Protocol):
 
     def sql(self, query: str) -> Asked:
         """Run one reading statement."""
+        ...
 
     def funnel(self) -> list[dict[str, Any]]:
         """Give the funnel's steps {step, n, dropped}."""
+        ...
 
 
 @dataclass(frozen=True)

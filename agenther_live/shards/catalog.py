@@ -48,7 +48,7 @@ def listed_files(entries: Iterable[Entry]) -> dict[ShardFormat, list[str]]:
 
 
 # Their lists may hold one message each, from which no reader could infer that others have more keys.
-_SPELLED_OUT = frozenset(("goal_contrast", "trl_dpo", "trl_dpo_step", "trl_kto"))
+_SPELLED_OUT: frozenset[ShardFormat] = frozenset(("goal_contrast", "trl_dpo", "trl_dpo_step", "trl_kto"))
 
 
 def _features(fmt: ShardFormat) -> list[str]:
@@ -64,7 +64,7 @@ def _features(fmt: ShardFormat) -> list[str]:
 
 
 def _readme(files: dict[ShardFormat, list[str]], rows: dict[ShardFormat, int]) -> str:
-    shown = {fmt: paths for fmt, paths in files.items() if DIALECTS[fmt].listed}
+    shown: dict[ShardFormat, list[str]] = {fmt: paths for fmt, paths in files.items() if DIALECTS[fmt].listed}
     lines = ["---"]
     if shown:
         lines.append("configs:")
@@ -72,7 +72,9 @@ def _readme(files: dict[ShardFormat, list[str]], rows: dict[ShardFormat, int]) -
             lines += [f"- config_name: {fmt}", "  data_files:", "  - split: train", "    path:"]
             lines += [f"    - {path}" for path in paths]
         # A Parquet file carries its own.
-        spelled = [fmt for fmt in shown if fmt in _SPELLED_OUT and not shown[fmt][0].endswith(".parquet")]
+        spelled: list[ShardFormat] = [
+            fmt for fmt in shown if fmt in _SPELLED_OUT and not shown[fmt][0].endswith(".parquet")
+        ]
         lines += ["dataset_info:"] if spelled else []
         for fmt in spelled:
             lines += _features(fmt)

@@ -153,7 +153,7 @@ DIALECTS: Mapping[ShardFormat, Dialect] = {
             "trl_kto",
             trl_kto,
             {"prompt": list, "completion": list, "label": bool, "tools": str, **_RESPONSE, **PROVENANCE},
-            DEMONSTRATIONS | {"failure"},
+            DEMONSTRATIONS | frozenset[SampleKind](("failure",)),
         ),
         Dialect(
             "sharegpt",

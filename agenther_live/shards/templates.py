@@ -25,7 +25,7 @@ def renderer(name: str) -> Callable[[ShardFormat, Mapping[str, Any]], list[str]]
         UsageError: transformers is not installed, the tokenizer cannot be loaded, or has no chat template.
     """
     try:
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UsageError("--tokenizer needs the package transformers: pip install 'agenther-live[trainers]'") from None
     try:
