@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from agenther_live.buffer.store import Buffer
+from agenther_live.clock import utcnow
 from agenther_live.errors import ShardError, UsageError
 from agenther_live.home import Home
 from agenther_live.journal import Reader
@@ -60,7 +60,7 @@ def take_journal(buffer: Buffer, reader: Reader, *, stop: threading.Event | None
             # Others' cursors may have moved on meanwhile: only those of this journal are saved.
             moved = {writer: cursor for writer, cursor in batch.cursors.items() if cursors.get(writer) != cursor}
             if batch.runs or batch.loose or batch.damage or moved:
-                now = datetime.now(UTC).replace(tzinfo=None)
+                now = utcnow()
                 taken.runs += buffer.ingest(replace(batch, cursors=moved), now=now).runs
                 taken.damage += batch.damage
         reader.collect(batch.cursors)

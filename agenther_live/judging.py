@@ -6,9 +6,10 @@ import asyncio
 import logging
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from agenther_live.buffer.store import Buffer
+from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, SpendCapReached, TerminalModelError, TransientModelError
 from agenther_live.relabel.models import Policy
 from agenther_live.relabel.outcome_judge import OutcomeJudge
@@ -18,10 +19,6 @@ from agenther_live.trajectory import Evidence, Trajectory
 __all__ = ["OutcomeJudging"]
 
 logger = logging.getLogger("agenther_live")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 @dataclass
@@ -45,7 +42,7 @@ class OutcomeJudging:
             AgentHERError: the buffer or the store of replies refuses.
         """
         self.paused = None
-        now = _now()
+        now = utcnow()
         self.later = {key: until for key, until in self.later.items() if until > now}
         waiting = buffer.to_judge(self.judge.name, n=n + len(self.later))
         chosen = [one for one in waiting if self.judge.wants(one.trajectory_id)]
@@ -64,10 +61,10 @@ class OutcomeJudging:
                 return None
             try:
                 about.set(one.trajectory_id)  # this task is about nothing else
-                return await self.judge.evidence(one, self.policy, now=_now())
+                return await self.judge.evidence(one, self.policy, now=utcnow())
             except TransientModelError as error:
                 wait = max(self.retry_seconds, error.retry_after or 0.0)
-                self.later[one.trajectory_id] = _now() + timedelta(seconds=wait)
+                self.later[one.trajectory_id] = utcnow() + timedelta(seconds=wait)
             except (SpendCapReached, TerminalModelError) as error:
                 self.paused = str(error)
             except AgentHERError:

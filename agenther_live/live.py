@@ -11,12 +11,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agenther_live.clock import utcnow
 from agenther_live.errors import HomeError, SettingsError, UsageError, WorkerRunning
 from agenther_live.evaluate import Evaluator, evaluator, told_apart
 from agenther_live.facts import current_trajectory
@@ -441,7 +441,6 @@ class Live:
             QueryError: the condition is no SQL over the columns of `samples` and `trajectories`.
         """
         from agenther_live.retraction import retract
-        from agenther_live.scheduler import utcnow
 
         return retract(
             self.buffer,
@@ -478,12 +477,12 @@ class Live:
         given = {"trajectory": trajectory_id, "thread": thread_id, "subject": subject}
         target = erase.Target.of(given, self._redactor.text if self._usable else str)
         if dry_run:
-            return erase.delete(self._place(), target, reason=reason, now=_utcnow(), dry_run=True)
+            return erase.delete(self._place(), target, reason=reason, now=utcnow(), dry_run=True)
         if "_writer" in self.__dict__ and self._writer is not None:
             self._writer.close()  # what this process holds back is taken in first, and its segment can go
         try:
             with self._between_ticks(), erase.alone(place := self._place(), seconds=seconds):
-                return erase.delete(place, target, reason=reason, now=_utcnow(), shrunk=compact)
+                return erase.delete(place, target, reason=reason, now=utcnow(), shrunk=compact)
         except WorkerRunning:
             return erase.Receipt(**requests.ask(self.home, target.request(reason, compact), seconds=seconds))
 
@@ -504,7 +503,7 @@ class Live:
 
         given = {"trajectory": trajectory_id, "thread": thread_id, "subject": subject}
         target = erase.Target.of(given, self._redactor.text if self._usable else str)
-        return erase.lift(self.buffer, target, reason=reason, now=_utcnow())
+        return erase.lift(self.buffer, target, reason=reason, now=utcnow())
 
     def compact(self, *, seconds: float = 600.0) -> tuple[int, int]:
         """Write the buffer's file anew without the room of deleted rows; gives its size before and after.
@@ -517,7 +516,7 @@ class Live:
 
         try:
             with self._between_ticks():
-                return erase.shrink(self.buffer, now=_utcnow())
+                return erase.shrink(self.buffer, now=utcnow())
         except WorkerRunning:
             told = requests.ask(self.home, {"do": "compact"}, seconds=seconds)
             return told["before"], told["after"]
@@ -682,10 +681,6 @@ class Live:
 def _panel(judges: Any) -> tuple[Any, ...]:
     """Judges as a tuple; a panel of one may be given bare."""
     return tuple(judges) if isinstance(judges, Sequence) and not isinstance(judges, str) else (judges,)
-
-
-def _utcnow() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 _lives: weakref.WeakSet[Live] = weakref.WeakSet()

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import orjson
 
+from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, UsageError
 
 __all__ = ["MAX_AGE_SECONDS", "PANEL", "Board", "served"]
@@ -118,7 +119,7 @@ class Board:
 
     @staticmethod
     def _with_ages(figures: dict[str, Any]) -> dict[str, Any]:
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = utcnow()
         for name in ("last_tick", "oldest_pending"):
             said = figures.get(f"{name}_at")
             when = None if said is None else datetime.fromisoformat(str(said)).replace(tzinfo=None)

@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -23,6 +22,7 @@ from agenther_live.buffer import reviews
 from agenther_live.buffer.engine import done_again
 from agenther_live.buffer.reviews import Entry, Kind, Word
 from agenther_live.buffer.store import Buffer
+from agenther_live.clock import utcnow
 from agenther_live.ids import content_hash
 from agenther_live.labels import Sample
 from agenther_live.render import plain
@@ -63,7 +63,7 @@ class Session:
         """Walk until the end, the limit or `q`; then the labels take effect. Gives how many of each were given."""
         with contextlib.suppress(EOFError, KeyboardInterrupt):  # what was said before Ctrl-C is kept
             self._walk()
-        done = apply(self.buffer, before=_now(), now=_now(), only=[label_id for _, label_id, _ in self.labels])
+        done = apply(self.buffer, before=utcnow(), now=utcnow(), only=[label_id for _, label_id, _ in self.labels])
         return Counter(word for _, _, word in self.labels) + done
 
     def _walk(self) -> None:
@@ -111,17 +111,13 @@ class Session:
 @done_again
 def _keep(buffer: Buffer, entry: Entry, word: Word, sample: Sample | None) -> str:
     with buffer.writing() as tx:
-        return reviews.add_label(tx, entry, word, sample=sample, now=_now())
+        return reviews.add_label(tx, entry, word, sample=sample, now=utcnow())
 
 
 @done_again
 def _take_back(buffer: Buffer, label_id: str) -> bool:
     with buffer.writing() as tx:
-        return reviews.undo_label(tx, label_id, now=_now())
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+        return reviews.undo_label(tx, label_id, now=utcnow())
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from agenther_live.buffer.store import Buffer, Claim
+from agenther_live.clock import utcnow
 from agenther_live.erase import Place
 from agenther_live.errors import AgentHERError, SpendCapReached, TerminalModelError
 from agenther_live.evaluate import Evaluator
@@ -51,7 +52,7 @@ from agenther_live.trust import Desk, before_emission, open_desk
 from agenther_live.trust import figures as trust_figures
 from agenther_live.upkeep import Upkeep
 
-__all__ = ["Parts", "TickReport", "run_until_idle", "schedule", "status", "tick", "utcnow"]
+__all__ = ["Parts", "TickReport", "run_until_idle", "schedule", "status", "tick"]
 
 logger = logging.getLogger("agenther_live")
 
@@ -63,11 +64,6 @@ EXIT_SECONDS = 10.0
 """How long an interpreter that exits waits for the tick that runs to end."""
 PAUSE_SECONDS = 30.0
 """How long the worker leaves a model alone that refused for good, or whose cap is used up, before it tries again."""
-
-
-def utcnow() -> datetime:
-    """Now, as the naive UTC time that the buffer stores."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 @dataclass

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ from agenther_live.buffer.settle import settle
 from agenther_live.buffer.snapshot import snapshot
 from agenther_live.buffer.trajectories import current, load, load_states, mark_unsettled
 from agenther_live.buffer.work import Claim
+from agenther_live.clock import utcnow
 from agenther_live.errors import BufferVersion, SettingsError
 from agenther_live.journal import Batch, Cursor
 from agenther_live.labels import Relabeling, Sample
@@ -82,11 +83,6 @@ COMPATIBLE = (
     "CREATE OR REPLACE AGGREGATE median(double precision) "
     "(SFUNC = array_append, STYPE = double precision[], FINALFUNC = median_of, INITCOND = '{}')",
 )
-
-
-def utcnow() -> datetime:
-    """Now, as naive UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def views_sql() -> str:

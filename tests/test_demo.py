@@ -79,7 +79,7 @@ def test_the_evidence_is_highlighted(demo_home: Path) -> None:
 
 def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
     accepted = 0
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         goods = shop(20, seed=seed)
         with Live(tmp_path / f"{seed}", evaluators=[goods.judge], **TEMPLATE) as live:
             live.start()
@@ -97,7 +97,7 @@ def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
             assert goal_is_true(wish, goods.world.orders(thread), observations), (asked, goal)
             assert goal != asked
         accepted += len(rows)
-    assert accepted >= 10
+    assert accepted >= 15
 
 
 def test_the_worker_ticks_while_the_agents_run(demo_home: Path) -> None:
@@ -109,7 +109,8 @@ def test_the_worker_ticks_while_the_agents_run(demo_home: Path) -> None:
 
 def test_trainers_read_the_shards(demo_home: Path, tmp_path: Path) -> None:
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     datasets.disable_progress_bars()
     listed = run_cli("shards", "ls", "--home", demo_home, "--json").json
     with Live(demo_home) as live:

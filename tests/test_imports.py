@@ -31,7 +31,7 @@ def names(text: str) -> frozenset[str]:
 
 
 # In the order of the data's way; a later row may know of earlier ones, never the other way round.
-DOMAIN = names("errors ids trajectory labels outcome")
+DOMAIN = names("errors clock ids trajectory labels outcome")
 FACTS = DOMAIN | names("facts assemble")
 SETTINGS = names("errors settings home")
 LOCAL = FACTS | SETTINGS | names("journal redact relabel shards")
@@ -46,6 +46,7 @@ TOP = MEETING | names("compose live")
 
 RULES = {
     "errors": Rule(frozenset()),
+    "clock": Rule(frozenset()),
     "ids": Rule(names("errors"), names("orjson")),
     "trajectory": Rule(DOMAIN, names("pydantic")),
     "labels": Rule(DOMAIN, names("pydantic")),

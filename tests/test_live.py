@@ -20,9 +20,9 @@ from uuid import uuid4
 import pytest
 
 from agenther_live import Live, Outcome, Trajectory
+from agenther_live.clock import utcnow
 from agenther_live.errors import GraphError, HomeError, SettingsError, UsageError, WorkerRunning
 from agenther_live.evaluate import evaluator
-from agenther_live.scheduler import utcnow
 from tests.openai_server import OpenAIServer, say
 from tests.relabel.build import says, trajectory, user
 from tests.whole import TEMPLATE, answering, failed_orders, good_reply, outcomes, until

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from agenther_live.clock import utcnow
 from agenther_live.live import Live
-from agenther_live.scheduler import utcnow
 from tests.openai_server import OpenAIServer, Reply, hang, refuse, say
 from tests.relabel.world import TOOLS, asks_for, bought, good, verdict
 

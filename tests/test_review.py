@@ -20,11 +20,11 @@ from rich.console import Console, RenderableType
 
 from agenther_live import Live
 from agenther_live.buffer import trust
+from agenther_live.clock import utcnow
 from agenther_live.errors import UsageError
 from agenther_live.labels import Canary, Relabeling, Verdict
 from agenther_live.relabel.models import Candidate, Case, Proposal, Requirement
 from agenther_live.review import Session, queue
-from agenther_live.scheduler import utcnow
 from agenther_live.trust import before_emission, cheapest_first
 from tests.relabel.world import TOOLS, TRUE_GOAL, bought
 from tests.whole import AGENTHER, run_cli

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from agenther_live import Live
-from agenther_live.scheduler import utcnow
+from agenther_live.clock import utcnow
 from tests import forking
 from tests.openai_server import OpenAIServer, say
 from tests.whole import (
@@ -36,7 +36,7 @@ from tests.whole import (
 )
 from tests.whole import say as tell
 
-KILLS = 3
+KILLS = 8
 
 VIEWS = (
     "trajectories", "runs", "messages", "steps", "feedback", "analyses", "goals", "verdicts", "samples",

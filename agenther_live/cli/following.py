@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +11,7 @@ import typer
 from agenther_live import render
 from agenther_live.cli.app import shards_app
 from agenther_live.cli.options import HomeOption, JsonOption
-from agenther_live.cli.tools import err, open_live, show_result
+from agenther_live.cli.tools import err, open_live, show_result, stopping_on_signals
 from agenther_live.shards.follow import ShardStream, StreamRow
 from agenther_live.shards.formats import encode
 from agenther_live.shards.pull import NAMES, Pulled, pull
@@ -60,7 +57,7 @@ def shards_follow(
     )
     if consumer is not None:
         stream.restore(None)
-    with _ending_on_signals(stream):
+    with stopping_on_signals(stream.request_stop):
         _print(stream, as_json, commit=consumer is not None)
         while not once and stream.wait():
             _print(stream, as_json, commit=consumer is not None)
@@ -89,22 +86,6 @@ def _line(found: StreamRow) -> str:
     row = found.row
     told = [f"{found.seq:08d}:{found.index}", found.sample_id, str(row.get("kind") or ""), str(row.get("goal") or "")]
     return "  ".join(render.plain(" ".join(each.split())[:100]) for each in told if each)
-
-
-@contextmanager
-def _ending_on_signals(stream: ShardStream) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the rows behind the one that is given; a second SIGINT interrupts at once."""
-
-    def stop(number: int, frame: object) -> None:
-        stream.request_stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @shards_app.command(

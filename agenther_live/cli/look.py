@@ -12,10 +12,10 @@ from agenther_live import render
 from agenther_live.cli.app import app
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import open_live, out, show_result
+from agenther_live.clock import utcnow
 from agenther_live.errors import UsageError
 from agenther_live.report import collect as collect_figures
 from agenther_live.report import page
-from agenther_live.scheduler import utcnow
 from agenther_live.show import collect, rendered
 
 

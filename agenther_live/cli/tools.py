@@ -94,12 +94,12 @@ def log_as(form: str) -> None:
 
 
 @contextmanager
-def stopping_on_signals(live: Live) -> Iterator[None]:
+def stopping_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the work at a safe point; a second SIGINT interrupts at once."""
 
     def stop(number: int, frame: object) -> None:
         # In a thread: the handler may have interrupted the main thread inside the very lock that `set` takes.
-        threading.Thread(target=live.request_stop, daemon=True).start()
+        threading.Thread(target=request_stop, daemon=True).start()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from agenther_live.cli.app import app, trust_app
 from agenther_live.cli.keys import single_keys
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import open_live, out, show_result
+from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, UsageError
 from agenther_live.relabel.agreement import agreement
 from agenther_live.relabel.certify import LOOKS, Certificate, certify, limits
@@ -163,7 +164,7 @@ def trust_clear(
     """
     if release and withdraw:
         raise UsageError("--release and --withdraw: one of them")
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utcnow()
     with open_live(home) as live, live.buffer.writing() as tx:
         cleared = trust.clear(tx, judge, now=now)
         if judge and (unknown := sorted(set(judge) - {one.judge for one in cleared})):

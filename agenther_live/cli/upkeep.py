@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from agenther_live import render
 from agenther_live.cli.app import app
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import err, open_live, show_result
+from agenther_live.clock import utcnow
 from agenther_live.doctor import Finding, examine, unwell
 from agenther_live.erase import Receipt
 from agenther_live.errors import UsageError
@@ -105,7 +105,7 @@ def doctor(
 ) -> None:
     """Check a home: permissions, journal, replies, buffer, shards, room, clock; exit code 1 if anything is bad."""
     with open_live(home) as live:
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = utcnow()
         findings = examine(live.home, live.settings, live.buffer, now=now, repair=repair, deep=deep)
         findings += [_of_model(probed) for probed in live.check_models()] if models else []
     show_result(as_json, [finding.as_dict() for finding in findings], lambda: _findings(findings))

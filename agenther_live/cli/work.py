@@ -40,7 +40,7 @@ def tick(
 ) -> None:
     """Do one tick of the worker's work, or all that is due."""
     log_as(log_format)
-    with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live):
+    with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live.request_stop):
         live.check_evaluators()
         if until_idle:
             with bar("working", as_json) as advance:
@@ -75,7 +75,7 @@ def worker(
     journal to its end before it leaves, and others with --only relabel and --only emit.
     """
     log_as(log_format)
-    with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live):
+    with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live.request_stop):
         if "relabel" in parts_of(only or ()):
             live.check_evaluators()
         with contextlib.ExitStack() as beside:

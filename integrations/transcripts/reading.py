@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
+from agenther_live.clock import utcnow
 from agenther_live.integrations.transcripts.lines import Damage, Line, read_lines
 from agenther_live.integrations.transcripts.records import Redacts, Unreadable, convert, parse
 from agenther_live.trajectory import Evidence, Trajectory
@@ -52,7 +53,7 @@ def read(
     Never raises for what stands in the file, nor for a file that is missing: the reason comes as `Refused`.
     """
     file = str(path)
-    at = now or datetime.now(UTC).replace(tzinfo=None)
+    at = now or utcnow()
     first = True
     for item in read_lines(Path(path), max_line_bytes=max_line_bytes):
         if isinstance(item, Damage):

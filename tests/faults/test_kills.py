@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from agenther_live import Live
+from agenther_live.clock import utcnow
 from agenther_live.doctor import examine, unwell
-from agenther_live.scheduler import utcnow
 from agenther_live.shards.stream import read_rows
 from tests import forking
 from tests.faults.kit import WORK

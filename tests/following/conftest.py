@@ -15,7 +15,6 @@ S3_OPTIONS = {"key": "test", "secret": "test"}
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """A bucket's URL on a server of its own, and where the server is."""
-    pytest.importorskip("s3fs")
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

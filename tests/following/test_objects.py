@@ -18,7 +18,6 @@ from agenther_live.shards.pull import pull
 from agenther_live.shards.purge import remove_replaced
 from tests.following.shop import Shop, goods
 
-pytest.importorskip("fsspec")
 # A client of S3 takes a tenth of a second to make: what was seen to hold there once is not asked in every run.
 S3_SELDOM = pytest.mark.parametrize("store", ["memory", pytest.param("s3", marks=pytest.mark.faults)], indirect=True)
 

@@ -27,7 +27,6 @@ GOLDEN = Path(__file__).parents[1] / "shards" / "golden"
 def _offline(tmp_path_factory):
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hf"))
-    pytest.importorskip("datasets")
 
 
 def filled(fmt: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
