@@ -1,9 +1,12 @@
 """The suite stands alone: what the caller's shell says about keys, endpoints, homes and proxies does not reach it."""
 
+import fcntl
+import gc
 import io
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +16,17 @@ if TYPE_CHECKING:
     from tests.postgresql import Server
 
 FOREIGN = ("AGENTHER_", "OPENAI_", "ANTHROPIC_", "LANGCHAIN_", "LANGSMITH_", "LANGGRAPH_")
-KEPT = {"AGENTHER_TEST_DATA", "AGENTHER_CONVERTERS"}  # real trajectories, environments of trainers
+KEPT = {"AGENTHER_TEST_DATA", "AGENTHER_TEST_KILLS", "AGENTHER_CONVERTERS"}  # real runs, how often, trainers' places
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 # At import, before any fixture or module under test reads the environment; child processes inherit it.
 for name in list(os.environ):
     if name not in KEPT and (name.startswith(FOREIGN) or name.lower() in PROXIES):
         del os.environ[name]
+
+# The suite starts hundreds of interpreters: what one of them has compiled, the others read.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -46,14 +53,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
+def pytest_collection_finish() -> None:
+    """What the modules under test have made so far stays: the collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process makes for all of them; each gets a copy of its own."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with open(shared / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / name).exists():
+            make(shared / f"{name}.new")
+            (shared / f"{name}.new").rename(shared / name)
+    return Path(shutil.copytree(shared / name, factory.mktemp("once") / name))
+
+
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty buffer, made once: making one takes half a second."""
     from agenther_live import Live
 
-    home = tmp_path_factory.mktemp("empty") / "home"
-    Live(home).buffer.create()
-    return home
+    return once(tmp_path_factory, "empty", lambda home: Live(home).buffer.create())
 
 
 @pytest.fixture
@@ -70,16 +94,22 @@ def demo_told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
     from agenther_live.demo.run import demo
 
-    told = io.StringIO()
-    report = demo(
-        tmp_path_factory.mktemp("demo") / "home",
-        relabeler="template",
-        judges=["rules"],
-        tasks=60,
-        seed=0,
-        console=Console(file=told, width=200),
-    )
-    return report.home, told.getvalue()
+    def make(folder: Path) -> None:
+        told = io.StringIO()
+        demo(
+            folder / "home",
+            relabeler="template",
+            judges=["rules"],
+            tasks=60,
+            seed=0,
+            console=Console(file=told, width=200),
+        )
+        (folder / "told").write_text(told.getvalue())
+        (folder / "path").write_text(str(folder / "home"))
+
+    folder = once(tmp_path_factory, "demo", make)
+    told = (folder / "told").read_text().replace((folder / "path").read_text(), str(folder / "home"))
+    return folder / "home", told
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The command line: verbs, each a few lines over the Python API."""
+"""The command line: verbs, each a few lines over the Python API.
+
+A verb imports what it needs where it needs it: `--help`, and a look at the shards, do not wait for the worker's parts.
+"""
 
 from agenther_live.cli import intake, work, look, shards, following, trust, buffer, upkeep  # isort: skip  (the order of --help)
 from agenther_live.cli.app import app, main

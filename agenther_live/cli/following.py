@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,10 @@ from agenther_live import render
 from agenther_live.cli.app import shards_app
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import err, open_live, show_result, stopping_on_signals
-from agenther_live.shards.follow import ShardStream, StreamRow
-from agenther_live.shards.formats import encode
-from agenther_live.shards.pull import NAMES, Pulled, pull
+
+if TYPE_CHECKING:
+    from agenther_live.shards.follow import ShardStream, StreamRow
+    from agenther_live.shards.pull import Pulled
 
 FromOption = Annotated[
     str | None, typer.Option("--from", help="A folder of shards or a URL (s3://…). Default: that of the home.")
@@ -45,6 +46,9 @@ def shards_follow(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows themselves, a JSON object a line.")] = False,
 ) -> None:
     """Print published rows as they come, each once, until Ctrl-C."""
+    from agenther_live.shards.follow import ShardStream
+    from agenther_live.shards.pull import NAMES
+
     where = _root(home, root)
     stream = ShardStream(
         where,
@@ -70,6 +74,8 @@ def _print(stream: ShardStream, as_json: bool, *, commit: bool) -> None:
 
     Printed first and committed then: whoever kills it in between sees up to `COMMIT_ROWS` rows again.
     """
+    from agenther_live.shards.formats import encode
+
     printed = 0
     for found in stream.rows(wait=False):
         sys.stdout.write(encode(found.row).decode() if as_json else _line(found) + "\n")
@@ -104,6 +110,8 @@ def shards_pull(
     as_json: JsonOption = False,
 ) -> None:
     """Write a finite set of rows with its hash and lineage, for a training run that begins and ends."""
+    from agenther_live.shards.pull import pull
+
     done = pull(_root(home, root), fmt, consumer=consumer, out=out, everything=everything, max_staleness=max_staleness)
     show_result(as_json, done.as_dict(), lambda: _told(done))
 

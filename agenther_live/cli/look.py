@@ -14,9 +14,6 @@ from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import open_live, out, show_result
 from agenther_live.clock import utcnow
 from agenther_live.errors import UsageError
-from agenther_live.report import collect as collect_figures
-from agenther_live.report import page
-from agenther_live.show import collect, rendered
 
 
 @app.command(epilog="Example: agenther-live sql 'select failure_type, count(*) from failures group by all'")
@@ -52,6 +49,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Print one trajectory: goal, steps, outcome, analysis, goals in hindsight, samples and their shards."""
+    from agenther_live.show import collect, rendered
+
     with open_live(home) as live, live.buffer.hold():
         found = collect(live.buffer, trajectory)
     show_result(as_json, found, lambda: rendered(found))
@@ -76,10 +75,12 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write one page with plots: what came in, what failed, what was refused, and what it cost. Needs no server."""
+    from agenther_live.report import collect, page
+
     with open_live(home) as live:
         status = live.status()
         with live.buffer.hold():
-            found = collect_figures(live.buffer, status)
+            found = collect(live.buffer, status)
         html = page(found, home=live.home.path.name, now=utcnow())
     fresh = file.with_name(f".{file.name}.new")
     fresh.write_text(html, encoding="utf-8")

@@ -12,13 +12,14 @@ from agenther_live import render
 from agenther_live.cli.app import shards_app
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import open_live, show_result
-from agenther_live.shards.manifest import Manifest
-from agenther_live.shards.manifest import live as published
 
 
 @shards_app.command("ls", epilog="Example: agenther-live shards ls --json")
 def shards_ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the published shards."""
+    from agenther_live.shards.manifest import Manifest
+    from agenther_live.shards.manifest import live as published
+
     with open_live(home) as live:
         entries = published(Manifest(live.home.shards).entries())
     columns = ["seq", "format", "path", "rows", "sha256"]

@@ -6,22 +6,21 @@ import sys
 from dataclasses import asdict
 from datetime import datetime
 from itertools import combinations
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agenther_live import render
-from agenther_live.buffer import reviews, trust
-from agenther_live.buffer.reviews import KINDS, Kind
 from agenther_live.cli.app import app, trust_app
 from agenther_live.cli.keys import single_keys
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import open_live, out, show_result
 from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, UsageError
-from agenther_live.relabel.agreement import agreement
-from agenther_live.relabel.certify import LOOKS, Certificate, certify, limits
-from agenther_live.review import Session, queue
+
+if TYPE_CHECKING:
+    from agenther_live.buffer.reviews import Kind
+    from agenther_live.relabel.certify import Certificate
 
 AgentOption = Annotated[str | None, typer.Option("--agent", help="Of this agent only.")]
 
@@ -38,6 +37,9 @@ def review(
     as_json: Annotated[bool, typer.Option("--json", help="Print what waits as JSON, and ask nothing.")] = False,
 ) -> None:
     """Label samples and disputed outcomes, one at a time; what you rejected is taken back when you quit."""
+    from agenther_live.buffer.reviews import KINDS
+    from agenther_live.review import Session, queue
+
     chosen: Kind | None = next((each for each in KINDS if each == kind), None)
     if kind is not None and chosen is None:
         raise UsageError(f"--kind {kind}: one of {', '.join(KINDS)}")
@@ -69,6 +71,9 @@ def certify_(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether people's labels of accepted samples certify a precision, at 100, 200, 400 and 800 labels."""
+    from agenther_live.buffer import reviews
+    from agenther_live.relabel.certify import LOOKS, certify, limits
+
     for name, value in (("--precision", precision), ("--confidence", confidence)):
         if not 0 < value < 1:
             raise UsageError(f"{name} {value}: between 0 and 1")
@@ -100,6 +105,8 @@ def _told(found: Certificate, panels: list[str]) -> str:
 @trust_app.command("agreement", epilog="Example: agenther-live trust agreement --agent buyer")
 def trust_agreement(home: HomeOption = None, agent: AgentOption = None, as_json: JsonOption = False) -> None:
     """Show how far judges agree with each other and with people: raw, Gwet's AC1, Krippendorff's alpha."""
+    from agenther_live.relabel.agreement import agreement
+
     query = (
         "SELECT t.agent, v.goal_id, v.judge, v.is_valid FROM verdicts AS v JOIN goals AS g ON g.goal_id = v.goal_id "
         "JOIN trajectories AS t ON t.trajectory_id = g.trajectory_id WHERE v.status = 'ok' UNION ALL "
@@ -162,6 +169,8 @@ def trust_clear(
 
     Held samples stay held until they are reviewed, unless --release or --withdraw says what becomes of them.
     """
+    from agenther_live.buffer import trust
+
     if release and withdraw:
         raise UsageError("--release and --withdraw: one of them")
     now = utcnow()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,10 +13,12 @@ from agenther_live.cli.app import app
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import err, open_live, show_result
 from agenther_live.clock import utcnow
-from agenther_live.doctor import Finding, examine, unwell
-from agenther_live.erase import Receipt
 from agenther_live.errors import UsageError
-from agenther_live.relabel.probe import Finding as Probed
+
+if TYPE_CHECKING:
+    from agenther_live.doctor import Finding
+    from agenther_live.erase import Receipt
+    from agenther_live.relabel.probe import Finding as Probed
 
 __all__ = ["compact", "delete", "doctor"]
 
@@ -104,6 +106,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check a home: permissions, journal, replies, buffer, shards, room, clock; exit code 1 if anything is bad."""
+    from agenther_live.doctor import examine, unwell
+
     with open_live(home) as live:
         now = utcnow()
         findings = examine(live.home, live.settings, live.buffer, now=now, repair=repair, deep=deep)
@@ -114,6 +118,8 @@ def doctor(
 
 
 def _of_model(probed: Probed) -> Finding:
+    from agenther_live.doctor import Finding
+
     what = f"{probed.model} ({', '.join(probed.used_as)})"
     if probed.ok:
         return Finding("models", "ok", f"{what} answers, asked for JSON by {probed.way or 'its own means'}")

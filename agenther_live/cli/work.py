@@ -21,7 +21,6 @@ from agenther_live.cli.options import (
 )
 from agenther_live.cli.tools import bar, log_as, open_live, open_worker, show_result, stopping_on_signals
 from agenther_live.errors import AgentHERError
-from agenther_live.fleet import parts_of
 
 logger = logging.getLogger("agenther_live")
 
@@ -74,6 +73,8 @@ def worker(
     With a buffer on PostgreSQL many workers share the work: one beside each pod with --only ingest, which reads the
     journal to its end before it leaves, and others with --only relabel and --only emit.
     """
+    from agenther_live.fleet import parts_of
+
     log_as(log_format)
     with open_worker(ctx, home, app_spec, relabeler, judge, pii) as live, stopping_on_signals(live.request_stop):
         if "relabel" in parts_of(only or ()):

@@ -64,19 +64,23 @@ _UNIT_NUMBER = re.compile(
 
 _PART_OF_ID = re.compile(r"[^\W\d][-/]$|\d-$")  # what stands before a number that is a piece of 'PO-7-042'
 _ID_GOES_ON = re.compile(r"-(?:[A-Za-z]+\d|[A-Z])|\.\d+\.?\d*")  # what stands behind one: '42-A7', '1.2.3'
-_SHORT = 400  # longer texts are not kept in caches
+_SHORT = 400  # texts of which many are kept in caches
+_LONG = 20_000  # of texts up to here the last few hundred are kept: one run's are read several times in a row
 
 
 def fold(text: str) -> str:
     """Case and punctuation out, words apart by single blanks: the form in which phrases are compared."""
-    return _fold_short(text) if len(text) <= _SHORT else _fold(text)
+    if len(text) <= _SHORT:
+        return _fold_short(text)
+    return _fold_long(text) if len(text) <= _LONG else _fold(text)
 
 
 def _fold(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold().replace("_", " ")))
 
 
-_fold_short = lru_cache(maxsize=16_384)(_fold)
+_fold_short = lru_cache(maxsize=4096)(_fold)
+_fold_long = lru_cache(maxsize=256)(_fold)
 
 
 def number(text: str) -> str | None:
@@ -155,6 +159,7 @@ def _find(text: str) -> tuple[Mention, ...]:
 
 
 _find_short = lru_cache(maxsize=2048)(_find)
+_DIGIT = re.compile(r"\d")
 _MONTH_HINT = re.compile("jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
 
 
@@ -164,6 +169,12 @@ def figures(text: str) -> frozenset[str]:
     Where `find_mentions` gives each stretch one reading, here every reading counts; names and ids are searched for as
     phrases, and are not among them.
     """
+    return _figures_long(text) if len(text) <= _LONG else _figures(text)
+
+
+def _figures(text: str) -> frozenset[str]:
+    if not _DIGIT.search(text):  # most of what costs is told by that
+        return frozenset()
     found: set[str | None] = set()
     for match in _ISO_DATE.finditer(text):
         found.add(_date(match[1], match[2], match[3]))
@@ -177,6 +188,9 @@ def figures(text: str) -> frozenset[str]:
             if not _inside_id(text, match):
                 found.add(number(match[group]))
     return frozenset(each for each in found if each is not None)
+
+
+_figures_long = lru_cache(maxsize=512)(_figures)
 
 
 def _inside_id(text: str, match: re.Match[str]) -> bool:
