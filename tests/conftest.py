@@ -36,10 +36,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
-    """A real PostgreSQL server of this test process; each test makes a database of its own."""
+    """A real PostgreSQL server for all test processes; each test makes a database of its own."""
     from tests.postgresql import serving
 
-    with serving(tmp_path_factory.mktemp("pg")) as server:
+    with serving(common(tmp_path_factory) / "pg") as server:
         yield server
 
 
@@ -59,11 +59,15 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def common(factory: pytest.TempPathFactory) -> Path:
+    """The folder that all test processes of this run share."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that the first test process makes for all of them; each gets a copy of its own."""
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
+    shared = common(factory)
     with open(shared / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / name).exists():

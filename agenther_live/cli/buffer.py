@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agenther_live import render
-from agenther_live.cli.app import app
+from agenther_live.cli.root import app
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import bar, open_live, show_result
 

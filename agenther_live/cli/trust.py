@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agenther_live import render
-from agenther_live.cli.app import app, trust_app
+from agenther_live.cli.root import app, trust_app
 from agenther_live.cli.keys import single_keys
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.tools import open_live, out, show_result

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from agenther_live import metrics, render
-from agenther_live.cli.app import app
+from agenther_live.cli.root import app
 from agenther_live.cli.options import (
     AppOption,
     HomeOption,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agenther_live.cli.app import app
+from agenther_live.cli.root import app
 from agenther_live.live import Live
 from tests.openai_server import OpenAIServer, Reply, refuse, say
 from tests.relabel.world import marker_of, record
