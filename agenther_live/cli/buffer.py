@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from agenther_live import render
-from agenther_live.cli.root import app
 from agenther_live.cli.options import HomeOption, JsonOption
+from agenther_live.cli.root import app
 from agenther_live.cli.tools import bar, open_live, show_result
 
 buffer_app = typer.Typer(no_args_is_help=True, help="Move the replay buffer to another engine.")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agenther_live import render
-from agenther_live.cli.root import shards_app
 from agenther_live.cli.options import HomeOption, JsonOption
+from agenther_live.cli.root import shards_app
 from agenther_live.cli.tools import err, open_live, show_result, stopping_on_signals
 
 if TYPE_CHECKING:

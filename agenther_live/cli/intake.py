@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from agenther_live import render
-from agenther_live.cli.root import app
 from agenther_live.cli.options import HomeOption, JsonOption, JudgeOption, PiiOption
+from agenther_live.cli.root import app
 from agenther_live.cli.tools import bar, open_live, out, show_result
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agenther_live import render
-from agenther_live.cli.root import app, trust_app
 from agenther_live.cli.keys import single_keys
 from agenther_live.cli.options import HomeOption, JsonOption
+from agenther_live.cli.root import app, trust_app
 from agenther_live.cli.tools import open_live, out, show_result
 from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, UsageError

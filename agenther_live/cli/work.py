@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from agenther_live import metrics, render
-from agenther_live.cli.root import app
 from agenther_live.cli.options import (
     AppOption,
     HomeOption,
@@ -19,6 +18,7 @@ from agenther_live.cli.options import (
     PiiOption,
     RelabelerOption,
 )
+from agenther_live.cli.root import app
 from agenther_live.cli.tools import bar, log_as, open_live, open_worker, show_result, stopping_on_signals
 from agenther_live.errors import AgentHERError
 
