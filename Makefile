@@ -15,7 +15,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-trainers test-converters lint types bench build clean
+.PHONY: help demo test test-faults test-trainers test-converters loop lint types bench build clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -34,6 +34,9 @@ test-trainers: .venv/.trainers ## TRL's own trainers on published shards, with a
 
 test-converters: .venv/.trainers ## LLaMA-Factory, ms-swift and axolotl read their shards, each in an environment below build/
 	AGENTHER_CONVERTERS=build/converters $(BIN)/python -m pytest tests/trainers/converters --numprocesses=0 -W default $(ARGS)
+
+loop: .venv/.trainers ## agents, relabeling, TRL and the next policy, on two small worlds: tables, plots, JSON in build/loop/ (ARGS="--small")
+	nice $(BIN)/python -m examples.continual_loop --out build/loop $(ARGS)
 
 lint: .venv/.dev ## ruff: rules and format
 	$(BIN)/ruff check .

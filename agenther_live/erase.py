@@ -173,7 +173,10 @@ def delete(
 ) -> Receipt:
     """Delete what belongs to `target`, and refuse it from now on; with `dry_run` only say what that would be.
 
+    Whoever calls keeps others from publishing meanwhile: see `alone`.
+
     Raises:
+        ShardError: this home does not hold the buffer's shards; nothing was begun.
         AgentHERError: a step failed; what was begun goes on at the worker's next turn.
     """
     receipt = Receipt(target.kind, target.ids[0], dry_run)
@@ -187,6 +190,7 @@ def delete(
         _tell_readers(receipt, place.home.shards, formats)
         receipt.left = _left(place, target, found, lag=place.reader.lag(place.buffer.cursors()).bytes)
         return receipt
+    check_folder(place.buffer, place.home)
     drain(place.buffer, place.reader, now=now)
     _mark(place.home)
     with place.buffer.writing() as tx:
@@ -214,9 +218,15 @@ def delete(
 
 
 def finish_begun(place: Place, *, now: datetime) -> list[Receipt]:
-    """Finish the deletions that a crash came between."""
+    """Finish the deletions that a crash came between; whoever calls keeps others from publishing meanwhile.
+
+    Raises:
+        ShardError: this home does not hold the buffer's shards.
+    """
     with place.buffer.reading() as tx:
         deeds = audit.undone(tx)
+    if deeds:
+        check_folder(place.buffer, place.home)
     receipts = []
     for deed in deeds:
         receipt = Receipt(deed.target or "trajectory", "", dry_run=False, audit_id=deed.audit_id)

@@ -12,18 +12,27 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agenther_live.buffer.store import Buffer
 from agenther_live.clock import utcnow
 from agenther_live.errors import ShardError, UsageError
 from agenther_live.home import Home
-from agenther_live.journal import Reader
+from agenther_live.journal import Batch, Cursor, Reader
 from agenther_live.journal.segments import is_locked, list_segments
 from agenther_live.shards.manifest import Manifest
 
-__all__ = ["EVERYTHING", "Taken", "check_folder", "drain", "parts_of", "take_journal"]
+__all__ = [
+    "EVERYTHING",
+    "Taken",
+    "check_folder",
+    "drain",
+    "parts_of",
+    "says_something",
+    "take_batch",
+    "take_journal",
+]
 
 EVERYTHING = frozenset({"ingest", "relabel", "emit"})
 _LOOK_SECONDS = 0.1
@@ -36,6 +45,10 @@ class Taken:
 
     runs: int = 0
     damage: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Taken) -> Taken:
+        """Add up."""
+        return Taken(self.runs + other.runs, self.damage + other.damage)
 
 
 def parts_of(names: Iterable[str]) -> frozenset[str]:
@@ -57,15 +70,25 @@ def take_journal(buffer: Buffer, reader: Reader, *, stop: threading.Event | None
         with buffer.hold():  # per batch: between two, whoever waits for the file gets it
             cursors = buffer.cursors()
             batch = reader.read(cursors)
-            # Others' cursors may have moved on meanwhile: only those of this journal are saved.
-            moved = {writer: cursor for writer, cursor in batch.cursors.items() if cursors.get(writer) != cursor}
-            if batch.runs or batch.loose or batch.damage or moved:
-                now = utcnow()
-                taken.runs += buffer.ingest(replace(batch, cursors=moved), now=now).runs
-                taken.damage += batch.damage
+            taken += take_batch(buffer, batch, cursors)
         reader.collect(batch.cursors)
         more = batch.more
     return taken
+
+
+def take_batch(buffer: Buffer, batch: Batch, cursors: Mapping[str, Cursor]) -> Taken:
+    """Take in what a reader found behind these cursors, if it found anything."""
+    if not says_something(batch, cursors):
+        return Taken()
+    # Others' cursors may have moved on meanwhile: only those of this journal are saved.
+    moved = {writer: cursor for writer, cursor in batch.cursors.items() if cursors.get(writer) != cursor}
+    return Taken(buffer.ingest(replace(batch, cursors=moved), now=utcnow()).runs, Counter(batch.damage))
+
+
+def says_something(batch: Batch, cursors: Mapping[str, Cursor]) -> bool:
+    """Whether a batch that was read behind these cursors holds anything that the buffer is to know."""
+    moved = any(cursors.get(writer) != cursor for writer, cursor in batch.cursors.items())
+    return bool(batch.runs or batch.loose or batch.damage or moved)
 
 
 def drain(buffer: Buffer, home: Home, *, seconds: float) -> int:

@@ -64,15 +64,15 @@ class Budget:
         self._turn()
         self.tokens, self.usd = max(self.tokens, tokens), max(self.usd, usd)
 
-    def hold(self, tokens: int) -> float:
-        """Set tokens aside for a call that begins; gives the dollars set aside with them.
+    def hold(self, tokens: int, price: float | None = None) -> float:
+        """Set tokens aside for a call that begins, and its price in dollars; gives the dollars set aside.
 
         Raises:
             SpendCapReached: a cap is used up.
         """
         self._turn()
-        # What a token has cost today is the best guess at what the next ones will.
-        usd = tokens * (self.usd / self.tokens if self.tokens else 0.0)
+        # Where no price is known, what a token has cost today is the best guess at what the next ones will.
+        usd = tokens * (self.usd / self.tokens if self.tokens else 0.0) if price is None else price
         if self.tokens + self._held + tokens > self.tokens_cap:
             raise SpendCapReached(
                 f"{self.tokens:,} of {self.tokens_cap:,} tokens of today are used: work goes on at 00:00 UTC, "

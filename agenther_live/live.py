@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from agenther_live.clock import utcnow
 from agenther_live.errors import HomeError, SettingsError, UsageError, WorkerRunning
@@ -204,8 +204,8 @@ class Live:
         By `thread_id` it is about the latest trajectory of that thread that began before now.
 
         Raises:
-            UsageError: not exactly one of the three ids is given, nothing is said about the run, or `success` is
-                neither true nor false.
+            UsageError: not exactly one of the three ids is given, nothing is said about the run, or `success`, `score`
+                or `source` is none.
         """
         ids = {"trajectory_id": trajectory_id, "run_id": run_id, "thread_id": thread_id}
         target = {name: str(given) for name, given in ids.items() if given is not None}
@@ -215,8 +215,10 @@ class Live:
             raise UsageError("feedback needs success, score or value")
         if success is not None and success not in (True, False):
             raise UsageError(f"success = {success!r}: True or False; a figure is a score")
-        if score is not None and not math.isfinite(score):
+        if score is not None and not _finite(score):
             raise UsageError(f"score = {score!r}: a finite number")
+        if source not in get_args(EvidenceSource):  # a person's word beats every other, so no slip may pass for one
+            raise UsageError(f"source = {source!r}: one of {', '.join(get_args(EvidenceSource))}")
         feedback_id = uuid7()
         record = {
             "k": "feedback",
@@ -527,10 +529,11 @@ class Live:
         With `tokenizer`, a folder or the name of a Hugging Face model, rows must render with its chat template too.
 
         Raises:
-            UsageError: the tokenizer cannot be loaded, or transformers is not installed.
+            UsageError: the folder is none of shards; the tokenizer cannot be loaded, or transformers is not installed.
         """
         from agenther_live.shards.check import check
         from agenther_live.shards.heldout import HeldOut
+        from agenther_live.shards.manifest import MANIFEST
 
         render = None
         if tokenizer is not None:
@@ -538,7 +541,11 @@ class Live:
 
             render = renderer(tokenizer)
         if folder is not None:
-            return check(Path(folder), render=render)
+            root = Path(folder)
+            # A slip in its name must not pass for shards without a fault; an empty one has nothing published yet.
+            if not root.is_dir() or (any(root.iterdir()) and not (root / MANIFEST).is_file()):
+                raise UsageError(f"{folder}: no folder of shards, there is no {MANIFEST}")
+            return check(root, render=render)
         goals, trajectories = self.buffer.held_out()
         held_out = HeldOut(goals, share=0.0, trajectories=trajectories)
         return check(self.home.shards, held_out=held_out, render=render)
@@ -676,6 +683,14 @@ class Live:
                 if self.settings.strict:
                     raise
                 logger.error("%s", error)
+
+
+def _finite(score: Any) -> bool:
+    """Whether it is a finite number, of whichever type."""
+    try:
+        return math.isfinite(score)
+    except (TypeError, OverflowError):
+        return False
 
 
 def _panel(judges: Any) -> tuple[Any, ...]:

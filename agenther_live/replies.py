@@ -22,8 +22,9 @@ from typing import Any
 
 from agenther_live.errors import HomeError, TerminalModelError, TransientModelError
 from agenther_live.journal.framing import decode_line, encode_line, scan
+from agenther_live.journal.places import Places
 from agenther_live.limits import Breaker, Budget, Pace
-from agenther_live.relabel.models import ChatModel, ModelReply, ModelRequest
+from agenther_live.relabel.models import ChatModel, ModelReply, ModelRequest, also_about
 
 __all__ = ["Budget", "CallRow", "RememberedModel", "Replies", "about", "marker_key"]
 
@@ -32,6 +33,7 @@ about: ContextVar[str | None] = ContextVar("about", default=None)
 
 _STORED = ".stored.jsonl"
 _ROWS = 2000
+_ANSWER_TOKENS = 500  # a guess at the longest usual reply
 _GRACE_SECONDS = 1.5  # a caller that is told to stop waits so long for the reply that is being paid for
 
 
@@ -115,11 +117,13 @@ class Replies:
         self._guards: dict[str, tuple[Breaker, Pace, Pace]] = {}
         self.damaged = 0
         self._clock = clock
-        self._index: dict[bytes, tuple[Path, int, int]] = {}
+        self._index = Places()
+        self._files: list[Path] = []  # by the numbers that the index has for them
         self._waiting: list[CallRow] = []
         self._old: list[Path] = []
         self._in_flight: dict[str, asyncio.Task[ModelReply]] = {}
         self._descriptor: int | None = None
+        self._number = -1
         self._size = 0
         self._path = self._fresh_path()
         try:
@@ -137,11 +141,12 @@ class Replies:
     def _read(self, path: Path, *, spent: bool = True) -> None:
         data = path.read_bytes()
         fresh = not path.name.endswith(_STORED)
-        for start, end, record in scan(data):
+        self._files.append(path)
+        for start, _, record in scan(data):
             if record is None or record.get("k") != "reply":
                 self.damaged += 1
                 continue
-            self._index[bytes.fromhex(record["key"])] = (path, start, end - start)
+            self._index.put(bytes.fromhex(record["key"]), len(self._files) - 1, start)
             if spent:
                 tokens = record["prompt_tokens"] + record["completion_tokens"]
                 self.budget.spent(tokens, record["cost_usd"], record["at"])
@@ -159,14 +164,14 @@ class Replies:
         place = self._index.get(bytes.fromhex(call_key))
         if place is None:
             return None
-        path, start, length = place
+        number, start = place
         try:
-            with path.open("rb") as file:
+            with self._files[number].open("rb") as file:
                 file.seek(start)
-                record = decode_line(file.read(length).rstrip(b"\n"))
+                record = decode_line(file.readline().rstrip(b"\n"))
         except OSError:
             record = None
-        if record is None:
+        if record is None or record["key"] != call_key:
             return None
         return ModelReply(
             text=record["text"],
@@ -199,18 +204,22 @@ class Replies:
             "at": now,
             "about": about.get(),
         }
+        if also := also_about.get():
+            record["also"] = list(also)
         self.budget.spent(reply.prompt_tokens + reply.completion_tokens, reply.cost_usd, now)
         line = encode_line(record)
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                self._files.append(self._path)
+                self._number = len(self._files) - 1
             written = os.write(self._descriptor, line)
             if written < len(line):
                 os.ftruncate(self._descriptor, self._size)
                 raise OSError(28, "no space left on device")
         except OSError as error:
             raise HomeError(f"replies cannot be kept in {self._path}: {error.strerror or error}") from None
-        self._index[bytes.fromhex(call_key)] = (self._path, self._size, len(line))
+        self._index.put(bytes.fromhex(call_key), self._number, self._size)
         self._size += len(line)
         self._waiting.append(_row(record))
 
@@ -225,7 +234,7 @@ class Replies:
             for path in self._old:
                 kept = path.with_name(path.name.removesuffix(".jsonl") + _STORED)
                 path.rename(kept)
-                self._index = {key: (kept if at[0] == path else at[0], at[1], at[2]) for key, at in self._index.items()}
+                self._files = [kept if each == path else each for each in self._files]
             self._old.clear()
 
     def forget_before(self, moment: datetime) -> int:
@@ -242,8 +251,7 @@ class Replies:
         for path in gone:
             path.unlink(missing_ok=True)
         if gone:
-            lost = set(gone)
-            self._index = {key: at for key, at in self._index.items() if at[0] not in lost}
+            self._index.drop({number for number, path in enumerate(self._files) if path in gone})
         return len(gone)
 
     def erase(self, trajectory_ids: Collection[str], mark: Callable[[str], str]) -> int:
@@ -259,7 +267,7 @@ class Replies:
         try:
             for path in sorted(self.folder.glob("*.jsonl")):
                 gone += _without(path, trajectory_ids, mark)
-            self._index.clear()
+            self._index, self._files = Places(), []
             self._waiting.clear()
             self._old.clear()
             self.damaged = 0
@@ -348,13 +356,15 @@ class RememberedModel:
     async def _pay(self, call_key: str, request: ModelRequest) -> ModelReply:
         budget = self._replies.budget
         breaker, requests, tokens = self._replies.guards(self._identity.rpartition("@")[2] or self._identity)
-        estimate = sum(len(message["content"]) for message in request.messages) // 4 + 500
+        asked = sum(len(message["content"]) for message in request.messages) // 4
+        estimate = asked + _ANSWER_TOKENS
         for attempt in range(self._retries + 1):
             breaker.enter()
             answered = False
             try:
                 # Held while it waits in line: what waits will be spent.
-                held = budget.hold(estimate)
+                # To the next 256: looking prices up costs as much as the rest of this.
+                held = budget.hold(estimate, self.price(asked + -asked % 256, _ANSWER_TOKENS))
                 try:
                     await asyncio.sleep(max(requests.reserve(), tokens.reserve(estimate)))
                     reply = await self.model.complete(request)
@@ -381,17 +391,26 @@ def _without(path: Path, trajectory_ids: Collection[str], mark: Callable[[str], 
     """Rewrite one file of replies, whole or not at all, if it holds anything about these trajectories."""
     records = [record for _, _, record in scan(path.read_bytes())]
     hit = [record for record in records if record is not None and record.get("about") in trajectory_ids]
-    if not hit:
+    quoting = [
+        record
+        for record in records
+        if record is not None and not set(record.get("also", ())).isdisjoint(trajectory_ids) and record not in hit
+    ]
+    if not hit and not quoting:
         return 0
     for record in hit:
         record |= {"key": mark(record["key"]), "text": "", "finish_reason": "deleted", "about": None}
+    for record in quoting:  # about a run that stays, and under its key: the words go
+        record |= {"text": "", "finish_reason": "deleted"}
+    for record in (*hit, *quoting):
+        record.pop("also", None)
     draft = path.with_name(f".{path.name}.new")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         file.writelines(encode_line(record) for record in records if record is not None)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    return len(hit)
+    return len(hit) + len(quoting)
 
 
 def _row(record: dict[str, Any]) -> CallRow:
@@ -404,6 +423,6 @@ def _row(record: dict[str, Any]) -> CallRow:
         cost_usd=record["cost_usd"],
         status=record["finish_reason"],
         at=datetime(1970, 1, 1) + timedelta(seconds=record["at"]),  # noqa: DTZ001  naive UTC, as everywhere
-        text=record["text"],
+        text="" if record.get("also") else record["text"],  # the buffer knows one owner: the file alone keeps these
         trajectory_id=record.get("about"),
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import itertools
 import logging
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -29,9 +30,9 @@ from agenther_live.clock import utcnow
 from agenther_live.erase import Place
 from agenther_live.errors import AgentHERError, SpendCapReached, TerminalModelError
 from agenther_live.evaluate import Evaluator
-from agenther_live.fleet import EVERYTHING, check_folder, take_journal
+from agenther_live.fleet import EVERYTHING, check_folder, says_something, take_batch, take_journal
 from agenther_live.home import Home
-from agenther_live.journal import Reader
+from agenther_live.journal import Batch, Reader
 from agenther_live.judging import OutcomeJudging
 from agenther_live.labels import Relabeling
 from agenther_live.mixing import balanced, tool_kinds, warn
@@ -41,6 +42,7 @@ from agenther_live.relabel.demonstrate import success_sample
 from agenther_live.relabel.hindsight import relabel
 from agenther_live.relabel.models import Detector, Extractor, Judge, Policy, Relabeler
 from agenther_live.replies import Replies, about
+from agenther_live.rest import Rest, stamp_of
 from agenther_live.settings import Settings
 from agenther_live.shards.admit import Mixing
 from agenther_live.shards.heldout import HeldOut
@@ -48,16 +50,23 @@ from agenther_live.shards.mirror import Mirror
 from agenther_live.shards.publish import publish_due
 from agenther_live.shards.rotate import Limits
 from agenther_live.trajectory import Evidence, Trajectory
-from agenther_live.trust import Desk, before_emission, open_desk
+from agenther_live.trust import UNDO_SECONDS, Desk, before_emission, open_desk
 from agenther_live.trust import figures as trust_figures
-from agenther_live.upkeep import Upkeep
+from agenther_live.upkeep import Upkeep, decline
 
 __all__ = ["Parts", "TickReport", "run_until_idle", "schedule", "status", "tick"]
 
 logger = logging.getLogger("agenther_live")
+Result = tuple[Claim, Relabeling]
 
 STOP_POLL_SECONDS = 0.1
 """How often a tick that waits for models looks whether it should stop."""
+RECORD_SECONDS = 0.5
+"""How long what was decided may wait for more, so that one opening of the buffer's file records many."""
+ROUND_SECONDS = 30.0
+"""How long failures that come meanwhile join a round of relabeling; then it ends, for upkeep's sake."""
+SMALL_BYTES = 1 << 20
+"""So much of the journal is taken in by the opening of the file that the whole tick uses."""
 STOP_GRACE_SECONDS = 0.8
 """How long a tick that stops waits for replies that are on their way."""
 EXIT_SECONDS = 10.0
@@ -103,6 +112,7 @@ class Parts:
     turn: threading.Lock = field(default_factory=threading.Lock)
     pause: Pause = field(default_factory=Pause)
     ticks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    rest: Rest = field(default_factory=Rest)
     upkeep: Upkeep = field(default_factory=Upkeep)
     outcome_judging: OutcomeJudging | None = None
     mirror: Mirror | None = None
@@ -158,28 +168,20 @@ def tick(parts: Parts, *, immediate: bool = False, flush: bool = False, patient:
     with parts.turn:
         began, report = time.monotonic(), TickReport()
         try:
-            _take_in(parts, report, immediate=immediate)
-            if patient and parts.pause.lasts:
-                report.paused = parts.pause.reason
-            elif "relabel" in parts.only:
-                _judge_outcomes(parts, report, immediate=immediate)
-                _relabel(parts, report, immediate=immediate)
-            emits = not parts.stop.is_set() and "emit" in parts.only
-            with parts.buffer.alone("emit") if emits else contextlib.nullcontext(False) as ours:
-                if ours:
-                    check_folder(parts.buffer, parts.home)
-                with parts.buffer.hold():
-                    _bank_calls(parts)
-                    if not parts.stop.is_set() and "relabel" in parts.only:  # what is left waits for the next tick
-                        _learn_from_successes(parts, report)
-                    if not parts.stop.is_set() and ours:
-                        _emit(parts, report, flush=flush)
-                    parts.buffer.release()
-                if not parts.stop.is_set() and ours:
-                    parts.upkeep.turn(Place(parts.home, parts.buffer, parts.reader, parts.replies), now=utcnow())
-                if parts.mirror is not None and not parts.stop.is_set() and ours:
-                    parts.mirror.push() if patient else parts.mirror.sync()
+            how = _How(immediate=immediate, flush=flush, patient=patient)
+            seen = _seen(parts, how)
+            batch = parts.reader.read(parts.rest.cursors) if parts.rest.lasts(seen, now=utcnow()) else None
+            if batch is None or says_something(batch, parts.rest.cursors):
+                _work(parts, report, how, seen, batch)
+            if not parts.stop.is_set() and "emit" in parts.only:
+                with parts.buffer.alone("emit") as ours:
+                    if ours:
+                        parts.upkeep.turn(Place(parts.home, parts.buffer, parts.reader, parts.replies), now=utcnow())
+                        _push(parts, how)
+            elif "emit" not in parts.only:
+                decline(parts.home)
         except Exception as error:
+            parts.rest.end()
             report.paused = f"the last tick failed: {error}"
             raise
         finally:
@@ -293,29 +295,153 @@ def _tick_and_log(parts: Parts) -> None:
         parts.pause.told = report.paused
 
 
-def _take_in(parts: Parts, report: TickReport, *, immediate: bool) -> None:
-    """Take in what agents and people said since: ingest, ask evaluators, decide outcomes."""
+@dataclass(frozen=True)
+class _How:
+    """How a tick is done: see `tick`."""
+
+    immediate: bool
+    flush: bool
+    patient: bool
+
+
+class _Opening:
+    """The buffer's file, open over several calls; it can be let go meanwhile, for a model call or others' turn."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._held = contextlib.ExitStack()
+        self._open = False
+
+    def open(self) -> None:
+        """Have it open from here on."""
+        if not self._open:
+            self._held.enter_context(self._buffer.hold())
+            self._open = True
+
+    def close(self) -> None:
+        """Let it go."""
+        self._open = False
+        self._held.close()
+
+    def __enter__(self) -> _Opening:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _seen(parts: Parts, how: _How) -> Hashable | None:
+    """Give what differs where a tick may find other work than the one before; None where only a look can tell."""
+    stamp = parts.buffer.stamp()
+    if stamp is None:
+        return None
+    names = tuple((each.name, each.agent) for each in _evaluators(parts))
+    return stamp, how, names, stamp_of(parts.home.shards, parts.home.shards / "manifest.jsonl")
+
+
+def _work(parts: Parts, report: TickReport, how: _How, seen: Hashable | None, batch: Batch | None) -> None:
+    """Do a whole tick: one opening of the file where no model is asked.
+
+    Args:
+        parts: what to work with.
+        report: gets what was done.
+        how: see `tick`.
+        seen: what `_seen` gave before.
+        batch: what the journal's reader found behind the cursors of a rest that this ends.
+    """
+    now = utcnow()
+    round_: _Round | None = None
+    results: list[Result] = []
+    with _Opening(parts.buffer) as opening:
+        _take_in(parts, report, opening, immediate=how.immediate, batch=batch)
+        parts.rest.end()  # not before: a journal that could not be taken in is asked for again
+        if how.patient and parts.pause.lasts:
+            report.paused = parts.pause.reason
+        elif "relabel" in parts.only and not parts.stop.is_set():
+            _judge_outcomes(parts, report, opening, immediate=how.immediate)
+            opening.open()
+            if not parts.stop.is_set():
+                round_ = _claim(parts, parts.settings.batch)
+        if round_ is not None:
+            opening.close()
+            _run(_relabel_all(parts, round_, report, how, results))
+        ours = _finish(parts, report, how, opening, results, flush=how.flush)
+        parts.buffer.release()
+        quiet = not (round_ or report.busy or report.damage or report.paused or parts.stop.is_set())
+        later = parts.outcome_judging is not None and bool(parts.outcome_judging.later)
+        if seen is not None and quiet and ours and not later:
+            opening.open()
+            until = parts.buffer.next_due(now=now, undo_seconds=UNDO_SECONDS)
+            parts.rest.begin(seen, parts.buffer.cursors(), since=now, until=until)
+
+
+def _finish(
+    parts: Parts, report: TickReport, how: _How, opening: _Opening, results: Sequence[Result], *, flush: bool
+) -> bool:
+    """Write what was decided, make samples of successes, publish what is due; whether nothing was others' part."""
+    if "emit" not in parts.only or parts.stop.is_set():
+        _write_down(parts, report, opening, results)
+        return not parts.stop.is_set()
+    with parts.buffer.alone("emit") as ours:
+        if ours:
+            check_folder(parts.buffer, parts.home)
+        _write_down(parts, report, opening, results)
+        if ours and not parts.stop.is_set():
+            report.paused = report.paused or _emit(parts, report, flush=flush)
+    return ours
+
+
+def _write_down(parts: Parts, report: TickReport, opening: _Opening, results: Sequence[Result]) -> None:
+    opening.open()
+    _bank_calls(parts)
+    _count(report, parts.buffer.record_many(results, now=utcnow()) if results else ())
+    if "relabel" in parts.only:  # what is left waits for the next tick
+        _learn_from_successes(parts, report)
+
+
+def _push(parts: Parts, how: _How) -> None:
+    """Publish to the object store, where there is one."""
+    if parts.mirror is not None and not parts.stop.is_set():
+        if how.patient:
+            parts.mirror.push()
+        else:
+            parts.mirror.sync()
+
+
+def _evaluators(parts: Parts) -> tuple[Evaluator, ...]:
+    return (*parts.evaluators, *declared(parts.home, parts.settings))
+
+
+def _take_in(
+    parts: Parts, report: TickReport, opening: _Opening, *, immediate: bool, batch: Batch | None = None
+) -> None:
+    """Take in what agents and people said since: ingest, ask evaluators, decide outcomes. `opening` is open."""
     if "ingest" in parts.only:
-        taken = take_journal(parts.buffer, parts.reader, stop=parts.stop)
+        cursors = parts.rest.cursors if batch is not None else parts.buffer.cursors()
+        batch = batch or parts.reader.read(cursors, limit_bytes=SMALL_BYTES)
+        taken = take_batch(parts.buffer, batch, cursors)
+        parts.reader.collect(batch.cursors)
+        if batch.more:
+            opening.close()  # between two batches whoever waits for the file gets it
+            taken += take_journal(parts.buffer, parts.reader, stop=parts.stop)
+            opening.open()
         report.ingested += taken.runs
         report.damage += taken.damage
     if "relabel" not in parts.only:
         return
-    evaluators = (*parts.evaluators, *declared(parts.home, parts.settings))
-    with parts.buffer.hold():
-        unseen = [
-            (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
-            for evaluator in evaluators
-        ]
-        if not any(trajectories for _, trajectories in unseen):  # nobody is asked: one opening of the file does
-            report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
-            return
-    found = [(evaluator, _evaluate(parts, evaluator, trajectories)) for evaluator, trajectories in unseen]
-    with parts.buffer.hold():
+    unseen = [
+        (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
+        for evaluator in _evaluators(parts)
+    ]
+    if any(trajectories for _, trajectories in unseen):
+        opening.close()
+        found = [(evaluator, _evaluate(parts, evaluator, trajectories)) for evaluator, trajectories in unseen]
+        opening.open()
         for evaluator, evidence in found:
             parts.buffer.add_evidence(evidence, evaluator=evaluator.name)
             report.evaluated += len(evidence)
-        report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
+    report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
 
 
 def _evaluate(parts: Parts, evaluator: Evaluator, trajectories: Iterable[Trajectory]) -> list[Evidence]:
@@ -328,11 +454,12 @@ def _evaluate(parts: Parts, evaluator: Evaluator, trajectories: Iterable[Traject
     return found
 
 
-def _judge_outcomes(parts: Parts, report: TickReport, *, immediate: bool) -> None:
+def _judge_outcomes(parts: Parts, report: TickReport, opening: _Opening, *, immediate: bool) -> None:
     """Ask the outcome judge, where there is one, about what nobody knows the outcome of."""
     judging = parts.outcome_judging
-    if judging is None or parts.stop.is_set():
+    if judging is None:
         return
+    opening.close()
     answers: list[int] = []
 
     async def ask() -> None:
@@ -345,13 +472,6 @@ def _judge_outcomes(parts: Parts, report: TickReport, *, immediate: bool) -> Non
         parts.pause.begin(judging.paused)
     if answers[0]:
         report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
-
-
-def _relabel(parts: Parts, report: TickReport, *, immediate: bool) -> None:
-    """Relabel the failures that are due."""
-    claims = [] if parts.stop.is_set() else parts.buffer.claim(parts.settings.batch, now=utcnow())
-    if claims:
-        _run(_relabel_all(parts, claims, report, immediate=immediate))
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -368,47 +488,130 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
-async def _relabel_all(parts: Parts, claims: Sequence[Claim], report: TickReport, *, immediate: bool) -> None:
+@dataclass(frozen=True)
+class _Round:
+    """Claims that were made together, and which of them get a canary."""
+
+    claims: Sequence[Claim]
+    desk: Desk
+
+
+def _claim(parts: Parts, n: int, *, besides: Collection[str] = ()) -> _Round | None:
+    """Claim up to `n` failures; None where nothing is due. The file is open."""
+    claims = parts.buffer.claim(n, now=utcnow(), besides=besides)
+    if not claims:
+        return None
+    return _Round(claims, open_desk(parts.buffer, parts.judges, parts.policy, claims, parts.settings.canary_share))
+
+
+async def _relabel_all(parts: Parts, first: _Round, report: TickReport, how: _How, left: list[Result]) -> None:
     """Relabel many at once; results are recorded as they come, so that a crash loses little and pays nothing twice.
 
-    While models take their time, what agents and people say is taken in: a result that feedback overtook is not
-    recorded. A spent cap or a model that refuses for good ends the round: what was not done stays queued.
+    While models take their time, the rest of a tick's work goes on in slices, every `slice_seconds`: what agents and
+    people say is taken in (a result that feedback overtook is not recorded), failures that came meanwhile fill the
+    round up, and shards that are due are published. A spent cap or a model that refuses for good ends the round: what
+    was not done stays queued. Results that came last are put into `left`, for the caller to record.
     """
     room = asyncio.Semaphore(parts.settings.concurrency)
-    desk = open_desk(parts.buffer, parts.judges, parts.policy, claims, parts.settings.canary_share)
-    waiting = {asyncio.create_task(_relabel_one(parts, claim, room, report, desk)) for claim in claims}
-    taken_in = time.monotonic()
+    began = sliced = recorded = time.monotonic()
+    busy: dict[asyncio.Task[Result | None], str] = {}
+
+    def begin(new: _Round) -> None:
+        for claim in new.claims:
+            busy[asyncio.create_task(_relabel_one(parts, claim, room, report, new.desk))] = claim.trajectory_id
+
+    begin(first)
     broken: BaseException | None = None
     try:
-        while waiting and not parts.stop.is_set() and report.paused is None and broken is None:
-            done, waiting = await asyncio.wait(waiting, timeout=STOP_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            results = []
+        while busy and not parts.stop.is_set() and report.paused is None and broken is None:
+            done, _ = await asyncio.wait(busy, timeout=STOP_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
+                del busy[task]
                 error = task.exception()
                 if error is not None:
                     broken = error
                 elif (result := task.result()) is not None:
-                    results.append(result)
-            if waiting and time.monotonic() - taken_in >= max(1.0, parts.settings.tick_seconds):
-                await asyncio.to_thread(_take_in, parts, report, immediate=immediate)
-                await asyncio.to_thread(parts.buffer.renew)
-                taken_in = time.monotonic()
-            if results:
-                _bank_calls(parts)
-                for _, relabeling in parts.buffer.record_many(results, now=utcnow()):
-                    report.relabeled[relabeling.stage] += 1
+                    left.append(result)
+            now = time.monotonic()
+            if not busy or parts.stop.is_set() or broken is not None:
+                continue
+            if now - sliced >= parts.settings.slice_seconds:
+                wanted = parts.settings.batch - len(busy) if now - began < ROUND_SECONDS else 0
+                keep = frozenset(busy.values())
+                more = await _between(parts, left, functools.partial(_slice, parts, report, how, wanted, keep, left))
+                if more is not None:
+                    begin(more)
+                sliced = recorded = time.monotonic()
+            elif left and now - recorded >= RECORD_SECONDS:
+                await _between(parts, left, functools.partial(_record, parts, report, left))
+                recorded = time.monotonic()
         if broken is not None:
+            await _between(parts, left, functools.partial(_record, parts, report, left))
             raise broken
     finally:
-        for task in waiting:
+        for task in busy:
             task.cancel()
         await parts.replies.settle(STOP_GRACE_SECONDS)  # what is being paid for is kept
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*busy, return_exceptions=True)
+
+
+async def _between(parts: Parts, left: list[Result], write: Callable[[Sequence[Any]], Any]) -> Any:
+    """Write with the file open, in a thread, while models go on; `left` and what was paid for are stored by it."""
+    calls = parts.replies.rows()
+    given = await asyncio.to_thread(write, calls)
+    parts.replies.confirm(calls)
+    left.clear()
+    return given
+
+
+def _record(parts: Parts, report: TickReport, results: Sequence[Result], calls: Sequence[Any]) -> None:
+    """Write what was decided and what it cost, in one opening of the file."""
+    with parts.buffer.hold():
+        if calls:
+            parts.buffer.calls(calls)
+        if results:
+            _count(report, parts.buffer.record_many(results, now=utcnow()))
+
+
+def _count(report: TickReport, recorded: Iterable[Result]) -> None:
+    for _, relabeling in recorded:
+        report.relabeled[relabeling.stage] += 1
+
+
+def _slice(
+    parts: Parts,
+    report: TickReport,
+    how: _How,
+    wanted: int,
+    busy: Collection[str],
+    results: Sequence[Result],
+    calls: Sequence[Any],
+) -> _Round | None:
+    """Do between relabelings what a tick does around them, and give up to `wanted` new claims."""
+    more: _Round | None = None
+    with _Opening(parts.buffer) as opening:
+        _record(parts, report, results, calls)
+        parts.buffer.renew()
+        _take_in(parts, report, opening, immediate=how.immediate)
+        opening.open()
+        if wanted > 0 and not parts.stop.is_set():
+            more = _claim(parts, wanted, besides=busy)
+        _learn_from_successes(parts, report)
+        if "emit" in parts.only and not parts.stop.is_set():
+            # What keeps shards from being published does not keep models from being asked: the end of the tick meets
+            # it again, and tells.
+            with contextlib.suppress(AgentHERError), parts.buffer.alone("emit") as ours:
+                if ours:
+                    check_folder(parts.buffer, parts.home)
+                    _emit(parts, report, flush=False)
+                    opening.close()
+                    _push(parts, how)
+    return more
 
 
 async def _relabel_one(
     parts: Parts, claim: Claim, room: asyncio.Semaphore, report: TickReport, desk: Desk
-) -> tuple[Claim, Relabeling] | None:
+) -> Result | None:
     """Relabel one trajectory; None where work pauses or stops.
 
     Whatever a relabeler or judge of the user's own raises stays with this trajectory.
@@ -453,7 +656,8 @@ def _learn_from_successes(parts: Parts, report: TickReport) -> None:
     samples = []
     for claim in seen:
         try:
-            samples.append(success_sample(claim.trajectory, claim.outcome, claim.outcome_rev))
+            kinds = parts.policy.of_agent(claim.trajectory.agent).tool_kinds
+            samples.append(success_sample(claim.trajectory, claim.outcome, claim.outcome_rev, kinds))
         except Exception:  # one trajectory that cannot be read must not keep all others out
             logger.exception("trajectory %s gives no sample", claim.trajectory_id)
     report.successes += len(seen)
@@ -467,13 +671,10 @@ def _bank_calls(parts: Parts) -> None:
         parts.replies.confirm(rows)
 
 
-def _emit(parts: Parts, report: TickReport, *, flush: bool) -> None:
-    """Publish the samples that are due, and take back those that no longer hold."""
-    if parts.stop.is_set():
-        return
+def _emit(parts: Parts, report: TickReport, *, flush: bool) -> str | None:
+    """Publish the samples that are due, and take back those that no longer hold; gives why nothing was published."""
     settings = parts.settings
     paused = before_emission(parts.buffer, parts.judges, now=utcnow())
-    report.paused = report.paused or paused
     goals, trajectories = parts.buffer.held_out()
     done = publish_due(
         balanced(parts.buffer),
@@ -489,6 +690,7 @@ def _emit(parts: Parts, report: TickReport, *, flush: bool) -> None:
     report.shards += [shard.path for shard in (*done.recovered, *done.shards)]
     if done.shards:
         warn(parts.buffer)
+    return paused
 
 
 def _remember(parts: Parts, report: TickReport) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +36,7 @@ ShardFormat = Literal[
 ]
 
 
+logger = logging.getLogger("agenther_live")
 _BETWEEN_NAMES = re.compile(r",(?!\s*[a-z_]+=)")  # `openai:x,base_url=http://…,rules` is two names
 
 
@@ -139,6 +142,12 @@ class Settings(BaseSettings):
         20.0, ge=0, description="A leaving worker that only ingests waits so long for agents that still write."
     )
     tick_seconds: float = Field(1.0, gt=0, description="Pause between two ticks.")
+    slice_seconds: float = Field(
+        2.0,
+        gt=0,
+        description="While models are asked: pause between two looks at the journal, at new failures, and at shards "
+        "that are due.",
+    )
     batch: int = Field(200, ge=1, description="Trajectories relabeled per tick.")
 
     # shards
@@ -216,12 +225,22 @@ def load_settings(**given: Any) -> Settings:
     Raises:
         SettingsError: naming each wrong setting, its value and what is allowed.
     """
+    _tell_slips()
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("invalid settings: " + "; ".join(map(_told, error.errors()))) from None
     except ValueError as error:  # a source that cannot be read
         raise SettingsError(f"invalid settings: {error}") from None
+
+
+def _tell_slips() -> None:
+    """Warn of variables that look like a setting and are none: unlike a file's, other programs may own such names."""
+    for variable in sorted(os.environ):
+        name = variable.removeprefix("AGENTHER_").lower()
+        if name != variable.lower() and name not in Settings.model_fields:
+            for near in difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.85):
+                logger.warning("%s: there is no such setting, did you mean AGENTHER_%s?", variable, near.upper())
 
 
 def _told(error: Any) -> str:

@@ -42,10 +42,10 @@ _PARTS = {
     "models, prompt_tokens, completion_tokens FROM runs WHERE trajectory_id = ? ORDER BY idx",
     "steps": "SELECT idx, action_idx, agent_path, thought, action_name, action_input, observation, is_error "
     "FROM steps WHERE trajectory_id = ? ORDER BY idx, action_idx",
-    "feedback": "SELECT f.source, f.key, f.success, f.score, f.value, f.comment, f.at, f.ambiguous FROM feedback AS f "
-    "WHERE f.trajectory_id = ? ORDER BY f.at, f.evidence_id",
-    "relabelings": "SELECT r.outcome_rev, r.attempt, r.stage, r.reason, r.detail, r.at FROM relabelings AS r "
-    "WHERE r.trajectory_id = ? ORDER BY r.outcome_rev, r.attempt",
+    "feedback": "SELECT f.source, f.key, f.success, f.score, f.value, f.comment, f.given_at, f.ambiguous "
+    "FROM feedback AS f WHERE f.trajectory_id = ? ORDER BY f.given_at, f.evidence_id",
+    "relabelings": "SELECT r.outcome_rev, r.attempt, r.stage, r.reason, r.detail, r.relabeled_at "
+    "FROM relabelings AS r WHERE r.trajectory_id = ? ORDER BY r.outcome_rev, r.attempt",
     "goals": "SELECT goal_id, strategy, hindsight_goal, confidence, accepted, reason, method FROM goals "
     "WHERE trajectory_id = ? ORDER BY accepted DESC, goal_id",
     "verdicts": "SELECT v.goal_id, v.judge, v.is_valid, v.confidence, v.status, v.reason FROM verdicts AS v "

@@ -15,7 +15,7 @@ from agenther_live.ids import content_hash
 from agenther_live.labels import Relabeling
 from agenther_live.relabel.canaries import Probe
 from agenther_live.relabel.judge import RulesJudge
-from agenther_live.relabel.models import Judge, Policy, Relabeler
+from agenther_live.relabel.models import Judge, Policy, Relabeler, UserGoal
 
 __all__ = [
     "UNDO_SECONDS",
@@ -67,7 +67,7 @@ class Desk:
     ) -> None:
         """Watch a round; `open_desk` chooses."""
         self._judges, self._policy, self._share, self._chosen = judges, policy, share, chosen
-        self._goals: Mapping[str, Sequence[tuple[str, str]]] = _by_agent(claims)
+        self._goals: Mapping[str, Sequence[UserGoal]] = _by_agent(claims)
         self._probes: dict[str, Probe] = {}
 
     def judges(self, claim: Claim) -> Sequence[Judge]:
@@ -76,7 +76,8 @@ class Desk:
             return self._judges
         key = claim.trajectory_id
         chosen = key in self._chosen
-        others = [goal for other, goal in self._goals.get(claim.trajectory.agent, ()) if other != key] if chosen else []
+        others = self._goals.get(claim.trajectory.agent, ()) if chosen else ()
+        others = [other for other in others if other.trajectory_id != key]
         self._probes[key] = probe = Probe(self._judges, chosen=chosen, others=others)
         return probe.judges
 
@@ -88,10 +89,10 @@ class Desk:
         return await probe.closed(claim.trajectory, claim.outcome, claim.outcome_rev, self._policy, relabeling)
 
 
-def _by_agent(claims: Sequence[Claim]) -> Mapping[str, Sequence[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {}
+def _by_agent(claims: Sequence[Claim]) -> Mapping[str, Sequence[UserGoal]]:
+    found: dict[str, list[UserGoal]] = {}
     for claim in claims:
-        found.setdefault(claim.trajectory.agent, []).append((claim.trajectory_id, claim.trajectory.goal))
+        found.setdefault(claim.trajectory.agent, []).append(UserGoal(claim.trajectory.goal, claim.trajectory_id))
     return found
 
 

@@ -20,9 +20,10 @@ from agenther_live.buffer import audit, retention
 from agenther_live.buffer.erase import Kind
 from agenther_live.erase import Place, Target
 from agenther_live.errors import AgentHERError, HomeError, UsageError
+from agenther_live.home import Home
 from agenther_live.journal.segments import list_segments
 
-__all__ = ["Upkeep"]
+__all__ = ["Upkeep", "decline"]
 
 logger = logging.getLogger("agenther_live")
 
@@ -106,6 +107,18 @@ class Upkeep:
                     audit.remember(tx, erase.COMPACT, None)
             except AgentHERError as error:  # no room, say: ticks go on, and the next hour tries again
                 logger.warning("%s", error)
+
+
+def decline(home: Home) -> None:
+    """Refuse what was asked of a worker that publishes no shards: it cannot reach them, and must not try."""
+    for path, request in requests.waiting(home):
+        requests.answer(home, path, lambda request=request: _refuse(home, request))  # type: ignore[misc]
+
+
+def _refuse(home: Home, request: Mapping[str, Any]) -> dict[str, Any]:
+    raise UsageError(
+        f"the worker of {home.path} does not emit, so it cannot {request.get('do')}: ask on a home whose worker does"
+    )
 
 
 def _write(place: Place, note: Path, now: datetime) -> None:

@@ -1,7 +1,8 @@
 """The replay buffer as it grows: steps per CPU-second into it, the cost of a tick, and of what people and trainers ask.
 
 Trajectories have ten tool calls of about 250 characters. The first 1,000 come through the journal, and are settled and
-relabeled; they are then copied, under other ids, to the size asked for. Ratios are taken within one run.
+relabeled; they are then copied, under other ids, to the size asked for. Each size is measured by a process of its own,
+so that its memory is that of a worker, not of the copying. Ratios are taken within one run.
 
     python benchmarks/buffer.py [--sizes 10000 100000] [--full] [--json FILE]
 """
@@ -10,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import itertools
+import json
 import pstats
 import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +29,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+from agenther_live import Live  # noqa: E402
+from agenther_live.buffer import retention  # noqa: E402
 from agenther_live.buffer.schema import metadata  # noqa: E402
 from agenther_live.buffer.store import Buffer  # noqa: E402
 from agenther_live.journal import Reader, Writer  # noqa: E402
@@ -39,6 +45,7 @@ TEXT = "The part was found in the catalogue of the second supplier, with a lead 
 COPIED = [
     "state", "trajectories", "runs", "run_heads", "run_facts", "messages", "steps", "relabelings", "analyses", "goals",
     "verdicts", "samples", "sample_state",
+    "sample_shards", "set_aside",
 ]  # fmt: skip
 IDS = ["trajectory_id", "root_key", "parent_key", "relabeling_id", "goal_id", "sample_id", "thread_id", "content_hash"]
 
@@ -117,42 +124,92 @@ def timed(action: Callable[[], Any], times: int) -> tuple[float, float]:
     return statistics.median(walls), statistics.median(cpus)
 
 
-def measure(buffer: Buffer, path: Path, size: int, times: int) -> dict[str, Any]:
-    number = iter(range(10_000_000, 90_000_000))
+def worker(folder: Path) -> Live:
+    return Live(
+        folder / "home", buffer=str(folder / "buffer.duckdb"), success_samples=False, formats=["trl_sft"], held_out=0.0
+    )
+
+
+def measure(folder: Path, size: int, times: int) -> dict[str, Any]:
+    """All that is asked of a buffer of this size, in a process that does nothing else."""
+    path = folder / "buffer.duckdb"
+    live = worker(folder)
+    buffer = live.buffer
+    number = itertools.count(10_000_000)
     now = at(1e6) + timedelta(seconds=1)
+    row: dict[str, Any] = {"trajectories": size}
 
-    def prepared() -> Callable[[], None]:
+    def note(name: str, wall: float, cpu: float) -> None:
+        row[f"{name}, ms"], row[f"{name}, CPU ms"] = round(wall, 1), round(cpu, 1)
+
+    def over(prepared: Callable[[], Callable[[], Any]]) -> tuple[float, float]:
+        once = [timed(prepared(), 1) for _ in range(times + 1)][1:]  # the first one warms up
+        return statistics.median(wall for wall, _ in once), statistics.median(cpu for _, cpu in once)
+
+    def tick() -> Callable[[], None]:
         new = [facts(next(number), start=1e6) for _ in range(100)]
-        found = batch(new, [feedback(trajectory_id=one.root_key, success=False) for one in new])
+        found = batch(
+            new, [feedback(trajectory_id=one.root_key, success=False, feedback_id=f"fb-{one.root_key}") for one in new]
+        )
 
-        def tick() -> None:
+        def work() -> None:
             with buffer.hold():
                 buffer.ingest(found, now=now)
                 buffer.settle(now=now, immediate=True)
-                buffer.status(now=now)
 
-        return tick
+        return work
+
+    def whole_tick() -> Callable[[], Any]:
+        assert live._writer is not None
+        for _ in range(100):
+            one = facts(next(number), start=1e6)
+            live._writer.append(one.records)
+            live.feedback(trajectory_id=one.root_key, success=True)
+        return live.tick
 
     def ask(query: str) -> Callable[[], Any]:
         return lambda: buffer.sql(query)
 
-    prepared()()
-    row: dict[str, Any] = {"trajectories": size}
-    ticks = [timed(prepared(), 1) for _ in range(times)]
-    row["tick of 100, ms"] = round(statistics.median(wall for wall, _ in ticks))
-    row["tick of 100, CPU ms"] = round(statistics.median(cpu for _, cpu in ticks))
-    for name, action in {
+    note("tick of 100", *over(tick))
+    note("whole tick of 100", *over(whole_tick))
+    note("idle tick", *timed(live.tick, times))
+    looks = {
         "by id": lambda: buffer.trajectory(f"{BASE // 2:08d}"),
         "draw 256": lambda: buffer.sample(256, strategy="prioritized"),
+        "status": lambda: buffer.status(now=now),
         "success_rates": ask("FROM success_rates"),
         "funnel": ask("FROM funnel"),
         "failure types": ask("SELECT failure_type, count(*) FROM failures GROUP BY ALL"),
-    }.items():
-        wall, cpu = timed(action, times)
-        row[f"{name}, ms"] = round(wall)
-        row[f"{name}, CPU ms"] = round(cpu)
+    }
+    for name, action in looks.items():
+        note(f"{name}, opening too", *timed(action, times))
+    with buffer.hold():
+        for name, action in looks.items():
+            action()
+            note(name, *timed(action, times))
     row["KB per trajectory"] = round(path.stat().st_size / size / 1e3, 2)
     row["peak RSS MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    keys = itertools.count(BASE // 2)
+    note("delete a thread", *timed(lambda: live.delete(thread_id=f"t{next(keys)}", compact=False), 2))
+    tight = buffer.settings.model_copy(update={"history_trajectories": size - 3 * BASE})
+    with buffer.hold():
+        for name, some in (("forget 100", 100), ("forget 1,000", 1000)):
+
+            def forget(some: int = some) -> None:
+                with buffer.writing() as tx:
+                    gone = retention.forget_some(tx, tight, moment=now, now=now, limit=some)
+                assert gone.trajectories == some, gone
+
+            note(name, *timed(forget, 2))
+    row["peak RSS MB, with upkeep"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    live.close()
+    return row
+
+
+def measured(folder: Path, size: int, times: int) -> dict[str, Any]:
+    command = [sys.executable, str(Path(__file__).resolve()), "--measure", str(folder), str(size), str(times)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
 
 
@@ -165,7 +222,11 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="show what ingest spends its time on, and stop")
     parser.add_argument("--folder", type=Path, help="where the files lie meanwhile; default: the temporary folder")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "SIZE", "TIMES"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(Path(arguments.measure[0]), *map(int, arguments.measure[1:]))))
+        return
     PROFILE = arguments.profile
     sizes = sorted({*arguments.sizes, *([1_000_000] if arguments.full else [])})
     print(machine())
@@ -180,17 +241,31 @@ def main() -> None:
             if PROFILE:
                 return
             relabel_all(buffer)
+        with worker(folder) as live:  # what is copied is published already: a tick is to publish what is new
+            live.run_until_idle()
         have, rows = BASE, []
         for size in sizes:
             with buffer.hold():
                 grow(buffer, have, size)
             have = size
-            rows.append(measure(buffer, path, size, arguments.times))
+            began = time.perf_counter()
+            kept = folder / "kept"
+            if size != sizes[-1]:  # what is measured changes a copy
+                kept.mkdir()
+                shutil.copyfile(path, kept / "buffer.duckdb")
+                shutil.copytree(folder / "home", kept / "home")
+            rows.append(measured(folder, size, arguments.times))
+            print(f"{size:,} measured in {time.perf_counter() - began:.0f} s", flush=True)
+            if size != sizes[-1]:
+                shutil.rmtree(folder / "home")
+                for name in ("buffer.duckdb", "home"):
+                    (kept / name).replace(folder / name)
+                kept.rmdir()
         first, last = rows[0], rows[-1]
         ratios = {name: round(last[name] / max(1, first[name]), 2) for name in first if name.endswith("CPU ms")}
         for name in first:
             show_row = {f"{row['trajectories']:,}": row[name] for row in rows}
-            print(f"{name:24}", "  ".join(f"{size} → {value}" for size, value in show_row.items()))
+            print(f"{name:32}", "  ".join(f"{size} → {value}" for size, value in show_row.items()))
         show(f"CPU at {last['trajectories']:,} over that at {first['trajectories']:,}", [ratios])
         save(arguments.json, {"ingest": ingested, "sizes": rows, "ratios": ratios})
     finally:

@@ -43,7 +43,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """A good model that refuses the first goal of every tenth run."""
     kind = asks_for(request)
     if kind == "relabel":
-        goal = OTHER_GOAL if record(request)["refused"] else TRUE_GOAL
+        goal = OTHER_GOAL if "refused" in record(request) else TRUE_GOAL
         return proposal(request, goal=goal)
     if kind == "judge":
         shown = record(request)

@@ -32,8 +32,7 @@ no network, at most `sql_seconds`; the tables behind the views are private. The 
 [DuckDB's](https://duckdb.org/docs/stable/sql/introduction). `--json`, `--csv` and `--parquet FILE` write the rows
 elsewhere; `agenther-live snapshot FILE` makes a copy that any DuckDB can open, and `agenther-live show ID` prints one
 trajectory. With the buffer on PostgreSQL the dialect is PostgreSQL's, with DuckDB's `median`, `epoch` and `round` of a
-double; the questions below run on both. Times are naive UTC; a column named `at` wants its view before it (`f.at`), for
-DuckDB knows a word AT.
+double; the questions below run on both, and a result may take 512 MB. Times are naive UTC; their columns end in `_at`.
 
 Three views to know first: `success_rates` (which policy version fails most), `failures` (on what), `sample_costs` (what
 a usable sample costs).

@@ -17,7 +17,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +33,7 @@ from sqlalchemy import (
     Select,
     Table,
     create_engine,
+    event,
     literal_column,
     select,
 )
@@ -55,8 +56,10 @@ CONFIG = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "memory_limit": "768MB",  # what needs more spills beside the file; agents may live in this process
-    "threads": min(4, os.cpu_count() or 1),
+    "threads": 1,  # of a small file; see LARGE_BYTES
 }
+LARGE_BYTES = 64 << 20
+"""From this size of the file on its queries run on up to four threads; below, waking them costs more than they save."""
 _STAGED = "_staged"
 _BATCH = 20_000  # rows; payloads may be wide
 _RETRY_SECONDS = 0.02
@@ -80,8 +83,13 @@ _engines: weakref.WeakSet[DuckDB] = weakref.WeakSet()
 
 @dataclass
 class _File:
-    """A file in this process: how often it is open now, and how long it was since others last had a turn."""
+    """A file in this process: how often it is open now, and how long it was since others last had a turn.
 
+    `threads` holds while it is open: all connections must have one configuration.
+    """
+
+    path: Path
+    threads: int = 1
     open: int = 0
     opened_at: float = 0.0  # time.monotonic(), of the first that is open now
     closed_at: float = 0.0
@@ -92,6 +100,7 @@ class _File:
         self.open += 1
         if self.open > 1:
             return 0.0
+        self.threads = threads_for(self.path)
         now = time.monotonic()
         rest = max(0.0, _REST_SECONDS - (now - self.closed_at))
         if rest == 0.0:
@@ -111,6 +120,15 @@ class _File:
             self.had += self.closed_at - self.opened_at
 
 
+def threads_for(path: Path) -> int:
+    """Give the number of threads for a file of this size."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        size = 0
+    return CONFIG["threads"] if size < LARGE_BYTES else min(4, os.cpu_count() or 1)  # type: ignore[return-value]
+
+
 class DuckDB:
     """One DuckDB file as a buffer engine. Safe to use from many threads."""
 
@@ -123,18 +141,36 @@ class DuckDB:
         self.where = str(self.path)
         self._timeout = lock_timeout_seconds
         self._forked = False
-        self._engine = create_engine(
-            "duckdb://", poolclass=NullPool, connect_args={"database": str(self.path), "config": dict(CONFIG)}
-        )
+        self._engine = create_engine("duckdb://", poolclass=NullPool, connect_args={"database": str(self.path)})
+        event.listen(self._engine, "do_connect", self._configure)
         _close_default_connection()
         with _writers_guard:
             self._writing = _writers.setdefault(str(self.path), threading.RLock())
             self._door = _doors.setdefault(str(self.path), threading.Lock())
             _engines.add(self)
 
+    def _configure(self, _dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:
+        named["config"] = CONFIG | {"threads": _files[str(self.path)].threads}
+
     def exists(self) -> bool:
         """Whether the file is there."""
         return self.path.exists()
+
+    def stamp(self) -> Hashable | None:
+        """Give what differs once anybody wrote to the file, without opening it; None where there is none.
+
+        A commit writes to the file's log, and the last to close the file brings the log into it.
+        """
+        found: list[tuple[int, ...]] = []
+        for path in (self.path, self.path.with_name(f"{self.path.name}.wal")):
+            try:
+                about = path.stat()
+            except FileNotFoundError:
+                if path is self.path:
+                    return None
+            else:
+                found.append((about.st_ino, about.st_size, about.st_mtime_ns))
+        return tuple(found)
 
     @contextmanager
     def write(self) -> Iterator[DuckDBTransaction]:
@@ -196,7 +232,7 @@ class DuckDB:
     def _connected(self) -> Iterator[Connection]:
         key = str(self.path)
         with _writers_guard:  # counted before it is open: a fork in between must find it
-            rest = _files.setdefault(key, _File()).enter()
+            rest = _files.setdefault(key, _File(self.path)).enter()
         try:
             time.sleep(rest)
             connection = self._connect()

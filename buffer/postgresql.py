@@ -29,10 +29,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql import Executable
 
 from agenther_live.buffer.engine import Contended, Rows, Transaction, arrow_type
+from agenther_live.buffer.postgresql_results import fetched, stopped
 from agenther_live.buffer.query import Result, explain
 from agenther_live.buffer.schema import SCHEMA
 from agenther_live.buffer.statement import check, placed
-from agenther_live.errors import BufferError, BufferLocked, QueryError
+from agenther_live.errors import BufferError, BufferLocked
 
 __all__ = ["PostgreSQL"]
 
@@ -127,7 +128,7 @@ class PostgreSQL:
         """Run one reading statement of a user and give its rows.
 
         Raises:
-            QueryError: the statement cannot be run, would write or read a private table, or took too long.
+            QueryError: it cannot be run, would write or read a private table, took too long, or gave too much.
             BufferError: the database cannot be reached.
         """
         check(sql, private=SCHEMA)
@@ -135,32 +136,24 @@ class PostgreSQL:
         with self._connected(read_only=True) as connection:
             driver: Any = connection.connection.driver_connection
             try:
-                with driver.transaction(force_rollback=True), driver.cursor() as cursor:
-                    self._give_up_rights(cursor)
-                    cursor.execute(f"SET LOCAL statement_timeout = {max(1, round(seconds * 1000))}")
-                    for kind in ("json", "jsonb"):  # as text, as in DuckDB
-                        cursor.adapters.register_loader(kind, TextLoader)
-                    with driver.pipeline():  # its protocol takes one statement at a time, whatever `check` thinks
-                        cursor.execute(statement, given)
-                        rows = cursor.fetchall()
-                    return Result(_table(cursor.description or (), rows))
+                with driver.transaction(force_rollback=True):
+                    self._give_up_rights(driver)
+                    return Result(fetched(driver, statement, given, seconds=seconds))
             except errors.QueryCanceled:
-                raise QueryError(
-                    f"stopped after {seconds:g} s (setting sql_seconds): narrow it by WHERE or LIMIT, or allow more"
-                ) from None
+                raise stopped(seconds) from None
             except (psycopg.Error, ValueError, OverflowError) as error:
                 if isinstance(error, psycopg.OperationalError) and driver.broken:
                     raise
                 message = str(error)
             raise explain(message, _public_columns(driver))
 
-    def _give_up_rights(self, cursor: Any) -> None:
+    def _give_up_rights(self, driver: Any) -> None:
         """Let a superuser's SQL reach neither files nor programs of the server's machine."""
         if self._superuser is None:
-            found = cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+            found = driver.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
             self._superuser = bool(found and found[0])
         if self._superuser:
-            cursor.execute("SET LOCAL ROLE pg_read_all_data")
+            driver.execute("SET LOCAL ROLE pg_read_all_data")
 
     @contextmanager
     def _connected(self, *, read_only: bool = False) -> Iterator[Connection]:
@@ -353,35 +346,6 @@ def _public_columns(driver: Any) -> list[tuple[str, str]]:
             "WHERE table_schema = 'public' ORDER BY table_name, ordinal_position"
         ).fetchall()
     return found
-
-
-_ARROW = {
-    16: pa.bool_(), 17: pa.binary(), 20: pa.int64(), 21: pa.int32(), 23: pa.int32(), 25: pa.string(), 114: pa.string(),
-    700: pa.float64(), 701: pa.float64(), 1043: pa.string(), 1082: pa.date32(), 1083: pa.time64("us"),
-    1114: pa.timestamp("us"), 1186: pa.duration("us"), 3802: pa.string(),
-}  # fmt: skip
-_NUMERIC = 1700
-
-
-def _table(description: Sequence[Any], rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """Make an Arrow table of rows, with the types that DuckDB would give."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(description)
-    arrays = [_arrow(one.type_code, list(values)) for one, values in zip(description, columns, strict=True)]
-    return pa.table(arrays, names=[one.name for one in description])
-
-
-def _arrow(kind: int, values: list[Any]) -> Any:
-    if kind in _ARROW:
-        return pa.array(values, type=_ARROW[kind])
-    if kind == _NUMERIC:
-        known = [value for value in values if value is not None]
-        if all(value.is_finite() and value.as_tuple().exponent == 0 and abs(value) < 2**63 for value in known):
-            return pa.array([None if value is None else int(value) for value in values], type=pa.int64())
-        return pa.array([None if value is None else float(value) for value in values], type=pa.float64())
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.array([None if value is None else str(value) for value in values], type=pa.string())
 
 
 def _after_fork() -> None:

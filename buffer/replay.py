@@ -34,6 +34,8 @@ __all__ = ["FLOOR", "Draw", "Plan", "Strategy", "choose", "draw", "redraw"]
 Strategy = Literal["uniform", "prioritized", "fifo", "recent"]
 FLOOR = 0.01  # no sample's chance is ever nothing: max_uses and max_staleness shut out, priorities do not
 _SEEDS = 2**63
+_HEAP = 10_000  # more samples than these are sorted
+_Row = tuple[str, int, float, int | None]  # id, uses, mass, place
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Chosen:
     uses: int
     probability: float
     weight: float
+    place: int | None = None  # its row, where the engine knows rows by number
 
 
 def draw(tx: Transaction, plan: Plan, *, now: datetime) -> Draw:
@@ -116,32 +119,54 @@ def draw(tx: Transaction, plan: Plan, *, now: datetime) -> Draw:
     tx.insert(draws, names, [(draw_id, now, plan.strategy, plan.seed, plan.n, len(chosen), pool, *figures, *limits)])
     rows = [(draw_id, index, one.sample_id, one.probability, one.weight) for index, one in enumerate(chosen)]
     tx.insert(drawn, [column.name for column in drawn.columns], rows)
-    used = [(one.sample_id, one.uses + 1, now) for one in chosen]
-    tx.update(sample_state, ("sample_id",), ("uses", "drawn_at"), used)
+    _count_uses(tx, chosen, now=now)
     return _drawn(tx, draw_id, plan.seed, plan.strategy, pool, [(c.sample_id, c.probability, c.weight) for c in chosen])
 
 
 def choose(tx: Transaction, plan: Plan, *, now: datetime) -> tuple[int, list[Chosen]]:
     """Give the size of the pool and the samples that win; nothing is written."""
-    source = f"FROM store.sample_state WHERE {_eligible(plan, now)}"
-    mass = _mass(plan, now)
-    [(pool, total)] = _ask(tx, f"SELECT count(*), sum({mass}) {source}")
     n = plan.n if plan.samples_per_insert is None else min(plan.n, _allowed(tx, plan.samples_per_insert))
-    if not pool or not n:
-        return int(pool), []
-    order = {
-        "fifo": "created_at, sample_id",
-        "recent": "created_at DESC, sample_id DESC",
-    }.get(plan.strategy, f"{_clock(plan.seed, tx)} / {mass}, sample_id")
-    query = f"SELECT sample_id, uses, {mass} {source} ORDER BY {order} LIMIT {n}"
-    rows = _ask(tx, query)
+    pool, total, rows = _winners(tx, plan, n, now=now)
     if plan.strategy in ("fifo", "recent"):
-        return pool, [Chosen(key, uses, 1.0, 1.0) for key, uses, _ in rows]
-    raw = [(pool * one / total) ** -plan.beta for _, _, one in rows]
-    most = max(raw)
+        return pool, [Chosen(key, uses, 1.0, 1.0, place) for key, uses, _, place in rows]
+    raw = [(pool * mass / total) ** -plan.beta for _, _, mass, _ in rows]
+    most = max(raw, default=1.0)
     return pool, [
-        Chosen(key, uses, one / total, weight / most) for (key, uses, one), weight in zip(rows, raw, strict=True)
+        Chosen(key, uses, mass / total, weight / most, place)
+        for (key, uses, mass, place), weight in zip(rows, raw, strict=True)
     ]
+
+
+def _winners(tx: Transaction, plan: Plan, n: int, *, now: datetime) -> tuple[int, float, list[_Row]]:
+    """Give the size of the pool, its whole mass, and the `n` rows that win, in order."""
+    source = f"FROM store.sample_state WHERE {_eligible(plan, now)}"
+    mass, clock = _mass(plan, now), _clock(plan.seed, tx)
+    place = "rowid" if _is_duckdb(tx) else "NULL"
+    if _is_duckdb(tx) and 0 < n <= _HEAP and plan.strategy in ("uniform", "prioritized"):
+        # One look for all of it, where the order needs two; the first n by a heap.
+        row = "{'k': sample_id, 'u': uses, 'm': mass, 'p': place}"
+        seen = f"SELECT sample_id, uses, {mass} AS mass, {clock} AS clock, {place} AS place {source}"
+        query = f"SELECT count(*), sum(mass), arg_min({row}, clock / mass, {n}) FROM ({seen})"
+        [(pool, total, won)] = _ask(tx, query)
+        return int(pool), float(total or 0.0), [(one["k"], one["u"], one["m"], one["p"]) for one in won or ()]
+    [(pool, total)] = _ask(tx, f"SELECT count(*), sum({mass}) {source}")
+    order = {"fifo": "created_at, sample_id", "recent": "created_at DESC, sample_id DESC"}.get(
+        plan.strategy, f"{clock} / {mass}, sample_id"
+    )
+    first = f"SELECT sample_id, uses, {mass}, {place} {source} ORDER BY {order} LIMIT {n}"
+    rows = _ask(tx, first) if pool and n else []
+    return int(pool), float(total or 0.0), [(key, uses, one, where) for key, uses, one, where in rows]
+
+
+def _count_uses(tx: Transaction, chosen: list[Chosen], *, now: datetime) -> None:
+    if not chosen:
+        return
+    if chosen[0].place is None:
+        used = [(one.sample_id, one.uses + 1, now) for one in chosen]
+        tx.update(sample_state, ("sample_id",), ("uses", "drawn_at"), used)
+        return
+    places = ", ".join(str(one.place) for one in chosen)  # in this transaction a row stays where it is
+    _ask(tx, f"UPDATE store.sample_state SET uses = uses + 1, drawn_at = {_moment(now)} WHERE rowid IN ({places})")
 
 
 def redraw(tx: Transaction, draw_id: str) -> Draw:
@@ -204,9 +229,13 @@ def _mass(plan: Plan, now: datetime) -> str:
 def _clock(seed: int, tx: Transaction) -> str:
     # 53 bits, so that every u is a double strictly between 0 and 1. Each engine has a hash of its own.
     bits = f"hash('{seed}:' || sample_id) >> 11"
-    if tx.connection.dialect.name == "postgresql":
+    if not _is_duckdb(tx):
         bits = f"(hashtextextended(sample_id, {seed}) >> 11) & 9007199254740991"
     return f"-ln((CAST({bits} AS DOUBLE PRECISION) + 0.5) / CAST(9007199254740992 AS DOUBLE PRECISION))"
+
+
+def _is_duckdb(tx: Transaction) -> bool:
+    return not tx.shared
 
 
 def _ask(tx: Transaction, query: str) -> list[tuple[Any, ...]]:

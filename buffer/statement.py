@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from agenther_live.errors import QueryError
 
-__all__ = ["check", "placed"]
+__all__ = ["check", "is_query", "placed"]
 
 _READING = ("select", "with", "values", "table", "explain", "show")
 _OUTSIDE = re.compile(
@@ -100,6 +100,12 @@ def check(sql: str, *, private: str) -> None:
             )
         if after == "(" and _OUTSIDE.match(token.name):
             raise QueryError(f"{token.name}() is refused: SQL here only reads the views")
+
+
+def is_query(sql: str) -> bool:
+    """Whether a checked statement gives rows of its own (SELECT and its like), not a report (EXPLAIN, SHOW)."""
+    first = next(token for token in _tokens(sql) if token.kind not in ("blank", "comment") and token.text != "(")
+    return first.name not in ("explain", "show")
 
 
 def placed(sql: str, parameters: Sequence[Any] | dict[str, Any] | None) -> tuple[str, Any]:

@@ -17,14 +17,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, delete, func, insert, select, text
+from sqlalchemy import URL, Connection, delete, func, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -46,6 +46,7 @@ from agenther_live.buffer import samples as sample_store
 from agenther_live.buffer.calls import Call, Spend
 from agenther_live.buffer.duckdb import DuckDB
 from agenther_live.buffer.engine import Engine, Transaction, any_of, done_again
+from agenther_live.buffer.fresh import make_schema
 from agenther_live.buffer.importing import ImportReport, add_trajectories
 from agenther_live.buffer.ingest import Assemble, IngestReport
 from agenther_live.buffer.leases import Lessee
@@ -55,6 +56,7 @@ from agenther_live.buffer.schema import meta, sample_state, state, trajectories
 from agenther_live.buffer.settle import settle
 from agenther_live.buffer.snapshot import snapshot
 from agenther_live.buffer.trajectories import current, load, load_states, mark_unsettled
+from agenther_live.buffer.waits import next_due
 from agenther_live.buffer.work import Claim
 from agenther_live.clock import utcnow
 from agenther_live.errors import BufferVersion, SettingsError
@@ -142,7 +144,9 @@ class Buffer:
                         "most; install the version that wrote it"
                     )
                 ahead = migrations.KNOWN[migrations.KNOWN.index(found) + 1 :] if found is not None else ()
-                if found is None:  # nothing is written yet: all at once
+                if found is None and self.engine_name == "duckdb":  # nothing is written yet: all at once
+                    make_schema(tx.connection)
+                elif found is None:
                     migrations.upgrade(tx.connection)
                 elif ahead:
                     migrations.upgrade(tx.connection, ahead[0])
@@ -161,9 +165,29 @@ class Buffer:
         """The file, or the URL without its password."""
         return self._engine.where
 
-    def hold(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def hold(self) -> Iterator[None]:
         """Keep the database open over several calls, which then cost less. Never hold it during a model call."""
-        return self._engine.hold()
+        self._prepare()
+        with self._engine.hold():
+            yield
+
+    def stamp(self) -> Hashable | None:
+        """Give what differs once anybody wrote to the buffer, without opening it; None where only a query can tell."""
+        return self._engine.stamp() if isinstance(self._engine, DuckDB) else None
+
+    def next_due(self, *, now: datetime, undo_seconds: float) -> datetime:
+        """Give the first moment (naive UTC) at which time alone makes something due: see `buffer.waits`."""
+        settings = self.settings
+        with self._read() as tx:
+            return next_due(
+                tx,
+                settings.formats,
+                now=now,
+                interrupted_seconds=settings.interrupted_ttl_seconds,
+                undo_seconds=undo_seconds,
+                shard_seconds=settings.shard_seconds,
+            )
 
     def writing(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that may write; for the package itself."""
@@ -266,13 +290,14 @@ class Buffer:
             return settle(tx, now=now, immediate=immediate, settings=self.settings)
 
     @done_again
-    def claim(self, n: int, *, now: datetime) -> list[Claim]:
+    def claim(self, n: int, *, now: datetime, besides: Collection[str] = ()) -> list[Claim]:
         """Give up to `n` failures to relabel: queued ones, and errored ones whose time has come.
 
+        `besides` are ids of those that are being worked on here already; they are passed by.
         On an engine with many workers they are leased to this one for `lease_seconds`: see `renew` and `release`.
         """
         with self._write() as tx:
-            return work.claim(tx, n, now=now, lessee=self._leasing())
+            return work.claim(tx, n, now=now, lessee=self._leasing(), besides=besides)
 
     def renew(self) -> None:
         """Keep what was claimed: to be called now and then while work goes on. It writes once in a third of a lease."""
@@ -617,12 +642,13 @@ def make_views(connection: Connection) -> None:
         return
     statements = [part.strip() for part in _without_comments(script).split(";\n") if part.strip()]
     made = [statement.split()[2] for statement in statements if statement.startswith("CREATE VIEW")]
-    for name in reversed(made):
-        connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
+    statements = [*(f"DROP VIEW IF EXISTS {name}" for name in reversed(made)), *statements]
     if connection.dialect.name == "postgresql":
-        statements = [*COMPATIBLE, *statements]
-    for statement in statements:
-        connection.exec_driver_sql(statement)
+        for statement in [*COMPATIBLE, *statements]:
+            connection.exec_driver_sql(statement)
+    else:  # one call: the dialect would look at each of hundreds
+        driver: Any = connection.connection.driver_connection
+        driver.execute(";\n".join(statements))
     connection.execute(delete(meta).where(meta.c.key == VIEWS))
     connection.execute(insert(meta).values(key=VIEWS, value=digest))
 

@@ -84,7 +84,7 @@ COMMENT ON COLUMN steps.is_error IS 'Whether what came back is an error.';
 
 CREATE VIEW feedback AS
 SELECT e.evidence_id, e.trajectory_id, e.to_run AS run_id, e.to_thread AS thread_id, e.source, e.key, e.success,
-       e.score, e.value, e.comment, e.at, e.ambiguous
+       e.score, e.value, e.comment, e.at AS given_at, e.ambiguous
 FROM store.evidence AS e;
 COMMENT ON VIEW feedback IS 'One row per statement about an outcome, by people, environments, evaluators and judges.';
 COMMENT ON COLUMN feedback.evidence_id IS 'Id of the statement.';
@@ -97,7 +97,7 @@ COMMENT ON COLUMN feedback.success IS 'Whether the goal was reached; null: the s
 COMMENT ON COLUMN feedback.score IS 'A figure that is compared with success_threshold.';
 COMMENT ON COLUMN feedback.value IS 'A value in the speaker''s words.';
 COMMENT ON COLUMN feedback.comment IS 'Why.';
-COMMENT ON COLUMN feedback.at IS 'When it was said.';
+COMMENT ON COLUMN feedback.given_at IS 'When it was said.';
 COMMENT ON COLUMN feedback.ambiguous IS 'Which trajectory is meant is a guess: it is kept, and never decides.';
 
 CREATE VIEW analyses AS
@@ -166,7 +166,7 @@ COMMENT ON COLUMN verdicts.reason IS 'The judge''s reason.';
 COMMENT ON COLUMN verdicts.prompt_version IS 'Version of the judge''s prompt, or of the rules.';
 
 CREATE VIEW relabelings AS
-SELECT r.trajectory_id, r.outcome_rev, r.attempt, r.stage, r.reason, r.detail, r.achievements, r.at
+SELECT r.trajectory_id, r.outcome_rev, r.attempt, r.stage, r.reason, r.detail, r.achievements, r.at AS relabeled_at
 FROM store.relabelings AS r
 JOIN store.state AS s ON s.trajectory_id = r.trajectory_id AND s.merged_into IS NULL;
 COMMENT ON VIEW relabelings IS 'One row per try at relabeling a trajectory.';
@@ -177,7 +177,7 @@ COMMENT ON COLUMN relabelings.stage IS 'relabeled, rejected or errored.';
 COMMENT ON COLUMN relabelings.reason IS 'Why, as a word that can be counted.';
 COMMENT ON COLUMN relabelings.detail IS 'Why, in a sentence.';
 COMMENT ON COLUMN relabelings.achievements IS 'What the run achieved: a JSON array of {text, messages}.';
-COMMENT ON COLUMN relabelings.at IS 'When it was recorded.';
+COMMENT ON COLUMN relabelings.relabeled_at IS 'When it was recorded.';
 
 CREATE VIEW failures AS
 SELECT t.trajectory_id, t.thread_id, t.agent, t.policy_version, t.goal, t.final_answer, s.status, s.stage, s.reward,
@@ -228,7 +228,8 @@ COMMENT ON COLUMN samples.reason IS 'Why it was withdrawn or retracted; null whi
 COMMENT ON COLUMN samples.strategy IS 'final, or future for a cut run; null in older buffers.';
 
 CREATE VIEW derived AS
-SELECT d.sample_id, d.kind, d.source_id, d.worse_id, d.worse_trajectory_id, d.outcome_rev, d.reason, d.at
+SELECT d.sample_id, d.kind, d.source_id, d.worse_id, d.worse_trajectory_id, d.outcome_rev, d.reason,
+       d.at AS derived_at
 FROM store.derived AS d;
 COMMENT ON VIEW derived IS 'Samples made of other samples, for preference formats; they go when one of those goes.';
 COMMENT ON COLUMN derived.sample_id IS 'The sample that was made; null: none could be.';
@@ -238,16 +239,16 @@ COMMENT ON COLUMN derived.worse_id IS 'Of a pair or step, the sample of the wors
 COMMENT ON COLUMN derived.worse_trajectory_id IS 'Trajectory of that response.';
 COMMENT ON COLUMN derived.outcome_rev IS 'Of a contrast or failure, the outcome revision that says that the goal failed.';
 COMMENT ON COLUMN derived.reason IS 'Why none could be made, as a word that can be counted.';
-COMMENT ON COLUMN derived.at IS 'When it was tried.';
+COMMENT ON COLUMN derived.derived_at IS 'When it was tried.';
 
 CREATE VIEW set_aside AS
-SELECT a.sample_id, a.format, a.reason, a.at
+SELECT a.sample_id, a.format, a.reason, a.at AS set_aside_at
 FROM store.set_aside AS a;
 COMMENT ON VIEW set_aside IS 'Samples that one shard format has no room for; others may have.';
 COMMENT ON COLUMN set_aside.sample_id IS 'The sample.';
 COMMENT ON COLUMN set_aside.format IS 'The format that it stays out of.';
 COMMENT ON COLUMN set_aside.reason IS 'Why, as a word that can be counted.';
-COMMENT ON COLUMN set_aside.at IS 'When that was decided.';
+COMMENT ON COLUMN set_aside.set_aside_at IS 'When that was decided.';
 
 CREATE VIEW sample_shards AS
 SELECT l.sample_id, l.seq, l.format
@@ -272,17 +273,18 @@ COMMENT ON COLUMN shards.begun_at IS 'When its samples were chosen.';
 COMMENT ON COLUMN shards.published_at IS 'When readers could see it.';
 
 CREATE VIEW retractions AS
-SELECT r.sample_id, r.reason, r.at, r.seq, r.done_at
+SELECT r.sample_id, r.reason, r.at AS retracted_at, r.seq, r.done_at
 FROM store.retractions AS r;
 COMMENT ON VIEW retractions IS 'Samples that were in shards and no longer hold.';
 COMMENT ON COLUMN retractions.sample_id IS 'The sample.';
 COMMENT ON COLUMN retractions.reason IS 'Why, as a word that can be counted.';
-COMMENT ON COLUMN retractions.at IS 'When it was decided.';
+COMMENT ON COLUMN retractions.retracted_at IS 'When it was decided.';
 COMMENT ON COLUMN retractions.seq IS 'Number of the retraction in the shards folder; null until published.';
 COMMENT ON COLUMN retractions.done_at IS 'When it was published.';
 
 CREATE VIEW llm_calls AS
-SELECT c.call_key, c.purpose, c.model, c.prompt_tokens, c.completion_tokens, c.cost_usd, c.status, c.at
+SELECT c.call_key, c.purpose, c.model, c.prompt_tokens, c.completion_tokens, c.cost_usd, c.status,
+       c.at AS called_at
 FROM store.llm_calls AS c;
 COMMENT ON VIEW llm_calls IS 'One row per call of a chat model; each is paid once.';
 COMMENT ON COLUMN llm_calls.call_key IS 'Hash of model and request.';
@@ -292,7 +294,7 @@ COMMENT ON COLUMN llm_calls.prompt_tokens IS 'Tokens sent.';
 COMMENT ON COLUMN llm_calls.completion_tokens IS 'Tokens received.';
 COMMENT ON COLUMN llm_calls.cost_usd IS 'Price in US dollars; null: unknown.';
 COMMENT ON COLUMN llm_calls.status IS 'How the call ended.';
-COMMENT ON COLUMN llm_calls.at IS 'When it was answered.';
+COMMENT ON COLUMN llm_calls.called_at IS 'When it was answered.';
 
 CREATE VIEW counters AS
 SELECT c.name, CAST(sum(c.n) AS BIGINT) AS n, max(c.at) AS last_at
@@ -482,7 +484,7 @@ COMMENT ON COLUMN judge_agreement.alpha IS 'Krippendorff''s alpha for nominal an
 
 CREATE VIEW canaries AS
 SELECT c.canary_id, c.trajectory_id, c.kind, c.goal, c.proven, c.judge, c.prompt_version, c.is_valid, c.confidence,
-       c.status, c.accepted, c.reason, c.at
+       c.status, c.accepted, c.reason, c.at AS judged_at
 FROM store.canaries AS c;
 COMMENT ON VIEW canaries IS 'One row per judge and canary: a known-bad goal, made of a real item, that is never a sample.';
 COMMENT ON COLUMN canaries.canary_id IS 'The canary.';
@@ -497,7 +499,7 @@ COMMENT ON COLUMN canaries.confidence IS 'The judge''s own confidence in [0, 1].
 COMMENT ON COLUMN canaries.status IS 'ok, or unanswered: neither a yes nor a no.';
 COMMENT ON COLUMN canaries.accepted IS 'Whether the judge let it pass: valid, and sure enough.';
 COMMENT ON COLUMN canaries.reason IS 'The judge''s reason; empty for a foreign one.';
-COMMENT ON COLUMN canaries.at IS 'When it was recorded.';
+COMMENT ON COLUMN canaries.judged_at IS 'When it was recorded.';
 
 CREATE VIEW panel_health AS
 SELECT h.judge, h.prompt_version, h.canaries, h.accepted, h.baseline, h.baseline_accepted, h.latest, h.latest_accepted,
@@ -519,7 +521,8 @@ COMMENT ON COLUMN panel_health.looked_at IS 'When it was last reckoned.';
 COMMENT ON COLUMN panel_health.cleared_at IS 'When a person last cleared it: canaries before that count no more.';
 
 CREATE VIEW labels AS
-SELECT l.label_id, l.kind, l.trajectory_id, l.sample_id, l.agent, l.verdict, l.panel, l.at, l.applied_at
+SELECT l.label_id, l.kind, l.trajectory_id, l.sample_id, l.agent, l.verdict, l.panel, l.at AS labeled_at,
+       l.applied_at
 FROM store.labels AS l
 WHERE l.undone_at IS NULL;
 COMMENT ON VIEW labels IS 'What people said at agenther-live review; labels that were undone are left out.';
@@ -530,7 +533,7 @@ COMMENT ON COLUMN labels.sample_id IS 'The sample; null where the outcome was in
 COMMENT ON COLUMN labels.agent IS 'Name of the agent.';
 COMMENT ON COLUMN labels.verdict IS 'accept or reject.';
 COMMENT ON COLUMN labels.panel IS 'Relabeler and judges of the sample, with bars between.';
-COMMENT ON COLUMN labels.at IS 'When it was said.';
+COMMENT ON COLUMN labels.labeled_at IS 'When it was said.';
 COMMENT ON COLUMN labels.applied_at IS 'When it took effect; null: it may still be undone.';
 
 CREATE VIEW to_review AS
@@ -587,12 +590,12 @@ COMMENT ON COLUMN replay.failure_type IS 'One of the six types; null for a succe
 COMMENT ON COLUMN replay.severity IS 'v in [0, 1], 1 = worst; null for a success.';
 
 CREATE VIEW draws AS
-SELECT d.draw_id, d.at, d.strategy, d.seed, d.asked, d.n, d.pool, d.alpha, d.beta, d.half_life_seconds, d.decay,
-       d.condition, d.max_uses, d.max_staleness_seconds, d.samples_per_insert
+SELECT d.draw_id, d.at AS drawn_at, d.strategy, d.seed, d.asked, d.n, d.pool, d.alpha, d.beta, d.half_life_seconds,
+       d.decay, d.condition, d.max_uses, d.max_staleness_seconds, d.samples_per_insert
 FROM store.draws AS d;
 COMMENT ON VIEW draws IS 'One row per draw from the buffer: what was asked of it.';
 COMMENT ON COLUMN draws.draw_id IS 'Id of the draw.';
-COMMENT ON COLUMN draws.at IS 'When it was drawn.';
+COMMENT ON COLUMN draws.drawn_at IS 'When it was drawn.';
 COMMENT ON COLUMN draws.strategy IS 'uniform, prioritized, fifo or recent.';
 COMMENT ON COLUMN draws.seed IS 'Seed of its random numbers.';
 COMMENT ON COLUMN draws.asked IS 'Samples asked for.';
@@ -618,12 +621,12 @@ COMMENT ON COLUMN drawn.probability IS 'Chance to be drawn first; 1 where the or
 COMMENT ON COLUMN drawn.weight IS 'Importance weight (pool * probability)^-beta, over the largest of the draw.';
 
 CREATE VIEW audit AS
-SELECT a.audit_id, a.at, a.action, a.target, a.target_key, a.reason, a.trajectories, a.samples, a.shards, a.bytes,
-       a.consumers, a.policy_versions, a.done_at
+SELECT a.audit_id, a.at AS begun_at, a.action, a.target, a.target_key, a.reason, a.trajectories, a.samples, a.shards,
+       a.bytes, a.consumers, a.policy_versions, a.done_at
 FROM store.audit AS a;
 COMMENT ON VIEW audit IS 'One row per deed on the data itself: deletions, retention, compaction.';
 COMMENT ON COLUMN audit.audit_id IS 'Id of the deed.';
-COMMENT ON COLUMN audit.at IS 'When it began.';
+COMMENT ON COLUMN audit.begun_at IS 'When it began.';
 COMMENT ON COLUMN audit.action IS 'delete; lift (of a deletion); forget, by age, count or bytes; compact.';
 COMMENT ON COLUMN audit.target IS 'What was named: trajectory, thread or subject.';
 COMMENT ON COLUMN audit.target_key IS 'HMAC of its id under the home''s key: tells equal targets, names nobody.';

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import Select, and_, exists, select
 
 from agenther_live.buffer import leases, trust
 from agenther_live.buffer import samples as store
-from agenther_live.buffer.engine import Transaction
+from agenther_live.buffer.engine import Transaction, any_of
 from agenther_live.buffer.leases import Lessee
 from agenther_live.buffer.neighbours import goals_of_others
 from agenther_live.buffer.ranking import rank
@@ -53,19 +53,23 @@ class Claim:
         return self.trajectory.trajectory_id
 
 
-def claim(tx: Transaction, n: int, *, now: datetime, lessee: Lessee | None = None) -> list[Claim]:
+def claim(
+    tx: Transaction, n: int, *, now: datetime, lessee: Lessee | None = None, besides: Collection[str] = ()
+) -> list[Claim]:
     """Give up to `n` queued failures, by priority (`ranking`), then oldest first; errored ones that are due are queued.
 
     Where one worker serves the buffer, a claim takes nothing away: what it does not finish is simply given again.
-    Where many do, what one claims is leased to it, and others pass it by.
+    Where many do, what one claims is leased to it, and others pass it by. `besides` are passed by too.
     """
     s = state.c
     again = tx.rows(tx.held(select(s.trajectory_id).where(s.stage == "errored", s.retry_at <= now), skip=True))
     if again:
         check_move(STAGE_MOVES, "errored", "queued", f"trajectory {again[0][0]}")
         tx.update(state, ("trajectory_id",), ("stage", "stage_at"), [(key, "queued", now) for (key,) in again])
-    rank(tx, n, now=now)
+    rank(tx, n + len(besides), now=now)
     due = _due().where(s.stage == "queued").order_by(s.priority.desc(), s.stage_at, s.trajectory_id)
+    if besides:
+        due = due.where(~any_of(s.trajectory_id, besides))
     claims = _claims(tx, due.limit(n), lessee)
     others = goals_of_others(tx, [one.trajectory for one in claims])
     return [replace(one, others=others[one.trajectory_id]) for one in claims]

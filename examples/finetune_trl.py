@@ -4,9 +4,9 @@
     python examples/finetune_trl.py --model Qwen/Qwen2.5-0.5B-Instruct --shards agenther/shards --out out
     python examples/finetune_trl.py --model Qwen/Qwen2.5-0.5B-Instruct --shards agenther/shards --out out --follow
 
-The hyperparameters are those of the AgentHER paper (arXiv 2603.21357). It may be stopped and started again at any
-time: it goes on from its last checkpoint, and a row that a checkpoint holds is not trained twice. docs/training.md has
-the whole way from a running agent.
+The hyperparameters are those of the AgentHER paper (arXiv 2603.21357), but for DPO's learning rate and NLL term. It may
+be stopped and started again at any time: it goes on from its last checkpoint, and a row that a checkpoint holds is not
+trained twice. docs/training.md has the whole way from a running agent.
 """
 
 from __future__ import annotations

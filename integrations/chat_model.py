@@ -12,6 +12,7 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -310,11 +311,11 @@ class LangChainModel:
         from langchain_openai.chat_models.base import global_ssl_context
         from pydantic import SecretStr
 
+        from agenther_live.integrations.connections import http_client
+
         assert self._spec is not None
         # Reading the certificates takes a third of a second: once is enough.
-        # As many connections are kept as may be used: the client's default of 100 opens new ones without end beyond it.
-        limits = type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=1024, max_keepalive_connections=1024)
-        http = openai.DefaultAsyncHttpxClient(timeout=self._timeout, verify=global_ssl_context, limits=limits)
+        http = http_client(timeout=self._timeout, verify=global_ssl_context)
         extra: dict[str, Any] = {}
         if self._spec.max_tokens is not None:
             extra["max_tokens"] = self._spec.max_tokens
@@ -435,6 +436,7 @@ def _retry_after(response: Any) -> float | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def _price(name: str, url: str, read: int, wrote: int) -> float | None:
     """The price in US dollars by genai-prices; None where it is not known."""
     if not read and not wrote:

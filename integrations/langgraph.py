@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from time import time
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -41,6 +42,10 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     raise_error = False
     run_inline = True  # no thread hop per event in async graphs; the methods only note tuples
+    # Asked before every event. The base class has properties, each answer of which is a call of Python code.
+    ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = False
+    ignore_retriever = ignore_custom_event = False
+    ignore_retry = True  # retries show as further runs
 
     def __init__(
         self,
@@ -65,11 +70,6 @@ class TrajectoryRecorder(GraphCallbackHandler):
     def __deepcopy__(self, memo: dict[int, Any]) -> TrajectoryRecorder:
         """Stay one: a copied config records into the same runs."""
         return self
-
-    @property
-    def ignore_retry(self) -> bool:
-        """Retries show as further runs."""
-        return True
 
     # -- graphs, nodes and other chains ----------------------------------------------------------------
 
@@ -121,14 +121,10 @@ class TrajectoryRecorder(GraphCallbackHandler):
             elif root.off:
                 return
             elif kind == "node":
-                node = span.node
                 found = messages_in(outputs)
-                if node is not None and (found or node.told):
-                    out = root.outputs(node.scope, found)
-                    if out or node.told:
-                        root.add("node_end", root.tell(node), out, _removes(found))
+                root.notes.append(("node_end", span.node, root.numbered(found) if found else ()))
             elif span.graph is not None and (out := root.rest(span.graph, messages_in(outputs))):
-                root.add("graph_end", span.graph, out)
+                root.notes.append(("graph_end", span.graph, out))
         except Exception:
             self.capture.fault("on_chain_end")
 
@@ -148,11 +144,9 @@ class TrajectoryRecorder(GraphCallbackHandler):
             if isinstance(error, GraphBubbleUp):
                 if span.node.scope == 0 and isinstance(error, GraphInterrupt):
                     root.bubbled = root.bubbled or interrupt_values(error)
-                out = root.outputs(span.node.scope, _handed_over(error))
-                if out or span.node.told:
-                    root.add("node_error", root.tell(span.node), None, True, out)
+                root.notes.append(("node_left", span.node, root.numbered(_handed_over(error))))
             else:
-                root.add("node_error", root.tell(span.node), error_of(error), False, [])
+                root.notes.append(("node_error", span.node, error_of(error)))
         except Exception:
             self.capture.fault("on_chain_error")
 
@@ -175,8 +169,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
         try:
             span = self._child("model", run_id, parent_run_id)
             if span is not None:
-                params = kwargs.get("invocation_params") or {}
-                span.root.call(span, messages[0], params, _model_name(metadata, params))
+                self._call(span, messages[0], kwargs.get("invocation_params") or {}, metadata)
         except Exception:
             self.capture.fault("on_chat_model_start")
 
@@ -188,10 +181,20 @@ class TrajectoryRecorder(GraphCallbackHandler):
         try:
             span = self._child("model", run_id, parent_run_id)
             if span is not None:
-                params = kwargs.get("invocation_params") or {}
-                span.root.call(span, [HumanMessage(text) for text in prompts], params, _model_name(metadata, params))
+                said = [HumanMessage(text) for text in prompts]
+                self._call(span, said, kwargs.get("invocation_params") or {}, metadata)
         except Exception:
             self.capture.fault("on_llm_start")
+
+    def _call(
+        self, span: Span, messages: Sequence[BaseMessage], params: Mapping[str, Any], metadata: Mapping[str, Any] | None
+    ) -> None:
+        model = metadata.get("ls_model_name") if metadata else None
+        if not model:
+            model = params.get("model") or params.get("model_name")
+        root = span.root
+        numbers, tools = root.numbered(messages), params.get("tools")
+        root.notes.append(("call", span.number, span.scope, span.node, span.tool, numbers, tools, model, time()))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Note a model's reply."""
@@ -208,7 +211,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             root, told = span.root, message.response_metadata
             number = root.number(message, fresh=True)
             model = told.get("model_name") or told.get("model") if told else None
-            root.add("reply", span.number, number, _usage(message, response), model, root.now())
+            root.notes.append(("reply", span.number, number, _usage(message, response), model, time()))
         except Exception:
             self.capture.fault("on_llm_end")
 
@@ -217,7 +220,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
         try:
             span = self._close(run_id)
             if span is not None:
-                span.root.add("call_error", span.number, error_of(error), span.root.now())
+                span.root.notes.append(("call_error", span.number, error_of(error), time()))
         except Exception:
             self.capture.fault("on_llm_error")
 
@@ -231,19 +234,15 @@ class TrajectoryRecorder(GraphCallbackHandler):
         try:
             span = self._child("tool", run_id, parent_run_id)
             if span is not None:
-                called = str((serialized or {}).get("name") or name or "tool")
-                args: str | None = dumps(inputs) if inputs is not None else input_str
-                if tool_call_id and span.root.asked.get(tool_call_id) == args:
-                    args = None
-                self._tool(span, called, tool_call_id, args)
+                called = (serialized and serialized.get("name")) or name or "tool"
+                self._tool(span, str(called), tool_call_id, dumps(inputs) if inputs is not None else input_str)
         except Exception:
             self.capture.fault("on_tool_start")
 
-    def _tool(self, span: Span, name: str, call_id: str | None, args: str | None) -> None:
-        root = span.root
-        root.weigh(args)
-        root.add("tool", span.number, span.scope, root.tell(span.node), span.tool, name, call_id, args, root.now())
-        span.name, span.tool = name, span.number
+    def _tool(self, span: Span, name: str, call_id: str | None, args: str) -> None:
+        number = span.number
+        span.root.notes.append(("tool", number, span.scope, span.node, span.tool, name, call_id, args, time()))
+        span.name, span.tool = name, number
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Note what a tool gave back: a message (bare or in a Command), or any value as text."""
@@ -255,11 +254,10 @@ class TrajectoryRecorder(GraphCallbackHandler):
                 if span is None or not span.kind:
                     return
             root = span.root
-            message = _tool_message(output)
+            message = output if type(output) is ToolMessage else _tool_message(output)
             number = root.number(message, fresh=True) if message is not None else 0
             text = None if number or isinstance(output, Command) else _as_text(output)
-            root.weigh(text)
-            root.add("tool_end", span.number, number, text, root.now())
+            root.notes.append(("tool_end", span.number, number, text, time()))
             if late:
                 self.capture.belated(root)
         except Exception:
@@ -276,7 +274,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
                     return
             root = span.root
             stopped = isinstance(error, (GraphBubbleUp, *CANCELLED))
-            root.add("tool_error", span.number, error_of(error), stopped, root.now())
+            root.notes.append(("tool_error", span.number, error_of(error), stopped, time()))
             if late:
                 self.capture.belated(root)
         except Exception:
@@ -301,8 +299,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = self._close(run_id)
             if span is not None:
                 text = "\n\n".join(str(getattr(document, "page_content", document)) for document in documents)
-                span.root.weigh(text)
-                span.root.add("tool_end", span.number, 0, text, span.root.now())
+                span.root.notes.append(("tool_end", span.number, 0, text, time()))
         except Exception:
             self.capture.fault("on_retriever_end")
 
@@ -425,22 +422,10 @@ def _is_step(tags: Sequence[str]) -> bool:
     return False
 
 
-def _removes(messages: Sequence[BaseMessage]) -> bool:
-    for message in messages:  # noqa: SIM110
-        if message.type == "remove":
-            return True
-    return False
-
-
 def _handed_over(error: GraphBubbleUp) -> list[BaseMessage]:
     """Give the messages of a hand-over, once it has reached the graph that it is for."""
     command = error.args[0] if isinstance(error, ParentCommand) and error.args else None
     return messages_in(command) if isinstance(command, Command) and command.graph != Command.PARENT else []
-
-
-def _model_name(metadata: Mapping[str, Any] | None, params: Mapping[str, Any]) -> str | None:
-    name = (metadata or {}).get("ls_model_name") or params.get("model") or params.get("model_name")
-    return str(name) if name else None
 
 
 def _usage(message: Any, response: LLMResult) -> list[int] | None:

@@ -22,7 +22,7 @@ from langgraph.types import Command
 
 from agenther_live.facts import current_trajectory
 from agenther_live.ids import uuid7
-from agenther_live.integrations.langgraph_items import Redaction, records
+from agenther_live.integrations.langgraph_items import Redaction, redact
 from agenther_live.integrations.langgraph_run import OpenRun, Span
 from agenther_live.integrations.messages import Bounded, dumps, messages_in, to_messages
 from agenther_live.settings import Settings
@@ -89,7 +89,10 @@ class Capture:
     ) -> None:  # fmt: skip
         """Open a root run and note its start."""
         settings = self.settings
-        root = OpenRun(uuid7(), run_id, options.hook, settings.max_run_events, settings.max_run_bytes)
+        root = OpenRun(
+            uuid7(), run_id, options.hook, settings.max_run_events, settings.max_run_bytes,
+            settings.max_field_bytes,
+        )  # fmt: skip
         key = getattr(run_id, "int", run_id)
         span = Span(root, "root", 0, None, 0, key, 0, name or "")
         thread_id = metadata.get("thread_id")
@@ -105,7 +108,7 @@ class Capture:
         root.is_graph = "ls_integration" in metadata and not span.name.endswith("UpdateState")  # graph.update_state
         root.start = self._start(root, options, inputs, tags, metadata, name)
         root.start["partial"] = parent_run_id is not None
-        root.facts.appendleft(("record", root.start))
+        root.notes.appendleft(("record", root.start))
         self.roots[root.root_key] = root
         if self._wake is not None:
             self._wake()
@@ -189,7 +192,7 @@ class Capture:
         if not root.interrupted:
             root.interrupted = True
             within = Bounded(self.settings.max_field_bytes)
-            root.facts.append(
+            root.notes.append(
                 ("record", {"k": "interrupt", "r": root.root_key, "at": time.time(),
                             "checkpoint_id": checkpoint_id, "values": within.plain(values)})
             )  # fmt: skip
@@ -227,8 +230,8 @@ class Capture:
         self.roots.pop(root.root_key, None)
         if root.is_graph:
             end = self._end(root, status, outputs, error)
-            root.facts.append(("record", end))
-            self.write(root, root.take())
+            root.notes.append(("record", end))
+            self.write(root)
         root.forget()
 
     def _end(self, root: OpenRun, status: str, outputs: Any, error: BaseException | None) -> dict[str, Any]:
@@ -250,12 +253,13 @@ class Capture:
 
     # -- out to the journal ----------------------------------------------------------------------------
 
-    def write(self, root: OpenRun, facts: list[tuple[Any, ...]]) -> None:
-        """Write facts now."""
-        self.sink.append(self._records(root, facts))
+    def write(self, root: OpenRun) -> None:
+        """Write what was noted of a run now."""
+        self.sink.append(self._records(root))
 
-    def _records(self, root: OpenRun, facts: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
-        made, cut = records(root.root_key, facts, self.redactor, self.settings.max_field_bytes)
+    def _records(self, root: OpenRun) -> list[dict[str, Any]]:
+        made, cut = root.take()
+        redact(made, self.redactor)
         if cut:
             self.sink.count("truncated_fields", cut)
         return made
@@ -269,9 +273,9 @@ class Capture:
         for root in tuple(self.roots.values()):
             if root.ended or not root.graphs:  # a run with nothing in it waits for its start to be complete
                 idle = not root.ended and now - root.started > self.settings.idle_run_seconds
-            elif root.facts:
+            elif root.pending:
                 root.touched = now
-                found += self._records(root, root.take())
+                found += self._records(root)
                 continue
             else:
                 idle = now - root.touched > self.settings.idle_run_seconds
@@ -285,12 +289,14 @@ class Capture:
         for span in tuple(root.open):
             self.runs.pop(span.key, None)
         root.open.clear()
+        found = []
+        if root.is_graph:
+            self.sink.count("idle_runs")
+            end = {"k": "end", "r": root.root_key, "at": time.time(), "status": "abandoned", "out": []}
+            root.notes.append(("record", end))
+            found = self._records(root)
         root.forget()
-        if not root.is_graph:
-            return []
-        self.sink.count("idle_runs")
-        end = {"k": "end", "r": root.root_key, "at": time.time(), "status": "abandoned", "out": []}
-        return self._records(root, [*root.take(), ("record", end)])
+        return found
 
     def fault(self, where: str) -> None:
         """Count an error of our own, and log the first with its traceback."""
@@ -305,7 +311,7 @@ class Capture:
     def belated(self, root: OpenRun) -> None:
         """Write a fact that came after its run had ended."""
         self.sink.count("late_facts")
-        self.write(root, root.take())
+        self.write(root)
 
     def reward(self, root: OpenRun, run_id: UUID, data: Any) -> None:
         """Note a reward that the graph itself gave, as feedback bound to its run."""
@@ -326,7 +332,7 @@ class Capture:
             "value": None if value is None else str(value),
             "comment": None if given.get("comment") is None else str(given["comment"]),
         }
-        root.facts.append(("record", record))
+        root.notes.append(("record", record))
 
     def forget(self) -> None:
         """Drop every open run: they belong to the parent of a forked process."""

@@ -306,6 +306,14 @@ def to_messages(given: Any) -> list[BaseMessage] | None:
 
 def messages_in(output: Any) -> list[BaseMessage]:
     """Find the messages that a node's output adds to the state: in dicts, Commands, lists of them, or bare."""
+    kind = type(output)
+    if kind is dict:  # the most usual first: to ask what a message is costs a call of Python code
+        if len(output) == 1:
+            for value in output.values():
+                return _messages_of(value)
+        return [message for value in output.values() for message in _messages_of(value)]
+    if kind is list and len(output) == 1:
+        return messages_in(output[0])
     if output is None or isinstance(output, str):
         return []
     if isinstance(output, BaseMessage):
@@ -327,6 +335,12 @@ def _is_pair(value: Any) -> bool:
 
 
 def _messages_of(value: Any) -> list[BaseMessage]:
+    if type(value) is list:
+        if len(value) == 1:
+            return value.copy() if isinstance(value[0], BaseMessage) else []
+        if not value or not isinstance(value[-1], BaseMessage):
+            return []
+        return [item for item in value if isinstance(item, BaseMessage)]
     if isinstance(value, BaseMessage):
         return [value]
     if isinstance(value, list) and value and isinstance(value[-1], BaseMessage):

@@ -345,6 +345,6 @@ def test_the_verbs(home: Path) -> None:
     assert "deleted" in done.out
     assert run_cli("delete", "--trajectory", "a", "--lift", "--json", "--home", home).json == {"lifted": 1}
     assert run_cli("compact", "--home", home).code == 0
-    assert run_cli("sql", "select a.action from audit as a order by a.at", "--json", "--home", home).json == [
+    assert run_cli("sql", "select a.action from audit as a order by a.begun_at", "--json", "--home", home).json == [
         {"action": "delete"}, {"action": "lift"}, {"action": "compact"},
     ]  # fmt: skip

@@ -64,7 +64,7 @@ def test_what_it_tells(demo_told: tuple[Path, str]) -> None:
     for query in QUERIES:
         assert query in told
         assert run_cli("sql", "--home", home, "--json", query).json
-    assert "live.attach(agent)" in text
+    compile(told[told.index("from agenther_live import Live") :], "what it tells to paste", "exec")
     assert "calls ·" not in text, "no model was asked"
 
 
@@ -103,7 +103,7 @@ def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
 def test_the_worker_ticks_while_the_agents_run(demo_home: Path) -> None:
     with Live(demo_home) as live:
         ended = "(select max(finished_at) from runs)"
-        judged = live.buffer.sql(f"select count(*) from feedback f where f.at < {ended}").fetchall()[0][0]
+        judged = live.buffer.sql(f"select count(*) from feedback f where f.given_at < {ended}").fetchall()[0][0]
     assert judged > 0
 
 

@@ -206,6 +206,8 @@ def test_a_manifest_that_is_no_manifest_is_named(filled: Path) -> None:
     assert "line 1" in told(look(filled, repair=True), "shards", "bad")
     (filled / "shards" / "manifest.jsonl").write_text("")
     assert "lacks 2 shards" in told(look(filled, repair=True), "shards", "bad")
+    kept = sorted(path.name for path in (filled / "shards" / "trl_sft").iterdir())
+    assert kept == ["00000001.jsonl", "00000002.jsonl"], "no strays: the manifest may come back from a copy"
 
 
 def test_strays_drafts_and_unfinished_shards_are_cleared(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from tests.openai_protocol import Json
 from tests.openai_server import OpenAIServer, Reply, call, say
 
 EXAMPLE = "fastapi_service"
+SELDOM = {"AGENTHER_TICK_SECONDS": "3"}  # a worker that looks every second takes more of the machine than the service
 ADDRESSED = "Have you any office chairs? Write to"
 
 
@@ -50,7 +51,7 @@ class Clients:
 
     def ask_on(self, client: int) -> None:
         number = 0
-        while not self.stop.wait(0.1):  # the processes that begin need some of the machine too
+        while not self.stop.wait(0.4):  # the processes that begin need most of the machine
             number += 1
             self.ask(f"Have you any office chairs for {client}-{number}?", success=(client + number) % 3 != 0)
 
@@ -91,7 +92,7 @@ def serve(stack: ExitStack, folder: Path, model: OpenAIServer, *flags: str, **op
     bind = f"127.0.0.1:{free_port()}"
     words = command(EXAMPLE, "gunicorn", bind=bind, graceful_timeout="10", **options)
     words += ["--no-control-socket", *flags]
-    process = stack.enter_context(running(words, folder, model.environment, folder / "gunicorn.log"))
+    process = stack.enter_context(running(words, folder, {**model.environment, **SELDOM}, folder / "gunicorn.log"))
     return process, Clients(f"http://{bind}")
 
 
@@ -145,13 +146,13 @@ def test_four_processes_beside_one_worker_lose_nothing(tmp_path: Path) -> None:
         home = folder / "agenther"
         model = stack.enter_context(OpenAIServer(shop))
         worker = stack.enter_context(
-            running(command(EXAMPLE, "agenther-live worker", pii="redact"), folder, {}, folder / "worker.log")
+            running(command(EXAMPLE, "agenther-live worker", pii="redact"), folder, SELDOM, folder / "worker.log")
         )
         worker.says("worker on")
         gunicorn, clients = serve(stack, folder, model, "--preload")
         first = processes(gunicorn, at_least=4)
         assert not any(first.values()), "the worker beside them holds the home"
-        with clients.asking(8):
+        with clients.asking(5):
             until("each process has its own segment", lambda: writers(home) >= set(first) or None)
             until("people have judged", lambda: len(clients.judged) >= 12 or None)
             victim = min(first)
@@ -193,7 +194,7 @@ def test_without_a_worker_one_process_works_and_another_takes_over(tmp_path: Pat
 
         until("each process has its own segment", ask)
         live = stack.enter_context(Live(home, pii="redact"))
-        with clients.asking(4):
+        with clients.asking(3):
             until("something is captured", lambda: captured(live) or None, pause=0.5)
             os.kill(working, signal.SIGKILL)
             every = processes(gunicorn, at_least=3)

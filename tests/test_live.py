@@ -117,6 +117,8 @@ def test_the_latest_word_of_a_person_counts_and_a_score_needs_the_threshold(home
         ({"thread_id": "t"}, "success, score or value"),
         ({"thread_id": "t", "success": "no"}, "True or False"),
         ({"thread_id": "t", "score": float("nan")}, "finite"),
+        ({"thread_id": "t", "score": "0.5"}, "finite"),
+        ({"thread_id": "t", "success": True, "source": "robot"}, "one of person, reward, evaluator"),
     ],
 )
 def test_feedback_that_says_nothing_is_refused(tmp_path: Path, given: dict[str, Any], says_what: str) -> None:
@@ -393,6 +395,17 @@ def test_wrong_settings_are_named_with_value_and_what_is_allowed(
         Live(tmp_path, **given)
     for part in named:
         assert part in str(caught.value)
+
+
+def test_a_slip_in_a_variable_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AGENTHER_JUDGE", "rules")
+    monkeypatch.setenv("AGENTHER_JUDGES_KEY", "a name of one's own")
+    monkeypatch.setenv("AGENTHER_REDACT_KEY", "k" * 64)
+    Live(tmp_path)
+    told = "AGENTHER_JUDGE: there is no such setting, did you mean AGENTHER_JUDGES?"
+    assert [record.getMessage() for record in caplog.records] == [told]
 
 
 @pytest.mark.parametrize(

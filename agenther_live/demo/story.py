@@ -76,7 +76,9 @@ def tell(console: Console, live: Live, figures: dict[str, Any]) -> None:
     console.print("\nAsk the replay buffer:")
     for query in QUERIES:
         console.print(f'  agenther-live sql --home {live.home.path} "{query}"', soft_wrap=True, highlight=False)
-    console.print(Panel(SNIPPET, title="your own agent", title_align="left", expand=False))
+    # Without a frame and never wrapped: what is copied off the terminal must still be Python.
+    console.print("\n[bold]For your own agent:[/bold]\n")
+    console.print(SNIPPET, soft_wrap=True, highlight=False, markup=False)
 
 
 def _useful(console: Console, live: Live) -> None:

@@ -42,7 +42,7 @@ def examine(
             try:
                 for finding in check(exam):
                     if repair and finding.fix is not None:
-                        _mend(finding)
+                        _mend(exam, finding)
                     findings.append(finding)
             except AgentHERError as error:
                 findings.append(Finding(check.__name__.removeprefix("check_"), "bad", str(error)))
@@ -54,9 +54,14 @@ def unwell(findings: Iterable[Finding]) -> bool:
     return any(finding.level == "bad" and finding.repaired is None for finding in findings)
 
 
-def _mend(finding: Finding) -> None:
+def _mend(exam: Exam, finding: Finding) -> None:
     assert finding.fix is not None, "only what has a fix is mended"
+    published = finding.area in ("shards", "leftovers") and exam.buffer.engine_name != "duckdb"
     try:
-        finding.repaired = finding.fix()
+        # In a fleet the home's lock keeps out its own worker alone: others publish into the same folder.
+        with exam.buffer.alone("emit") if published else contextlib.nullcontext(True) as ours:
+            if not ours:
+                raise AgentHERError("another worker publishes shards of this buffer; try again in a moment")
+            finding.repaired = finding.fix()
     except (AgentHERError, OSError) as error:
         finding.what += f"; the repair failed: {error}"

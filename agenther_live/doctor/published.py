@@ -14,6 +14,7 @@ from agenther_live.buffer.store import Buffer
 from agenther_live.doctor.findings import Exam, Finding
 from agenther_live.errors import ShardError
 from agenther_live.settings import ShardFormat
+from agenther_live.shards.catalog import SHAREGPT_README
 from agenther_live.shards.formats import encode, row
 from agenther_live.shards.manifest import Entry, Manifest, live
 from agenther_live.shards.parquet import to_parquet
@@ -38,8 +39,10 @@ def check_shards(exam: Exam) -> Iterator[Finding]:
     for entry in broken:
         yield _broken(exam, entry)
     if exam.readable and exam.looked.get("shards") is not None:
-        yield from _check_ledger(exam, entries)
-        yield from _check_strays(exam, entries)
+        lost = _lost(exam, entries)
+        yield from _check_ledger(exam, entries, lost)
+        if not lost:  # else the files that no line names are what was published
+            yield from _check_strays(exam, entries)
     if not broken:
         yield Finding("shards", "ok", f"{len(alive)} live files, each with the bytes that the manifest says")
 
@@ -74,7 +77,13 @@ def _make_again(exam: Exam, entry: Entry) -> str:
     return f"{entry.path} was made again, with the same bytes"
 
 
-def _check_ledger(exam: Exam, entries: Sequence[Entry]) -> Iterator[Finding]:
+def _lost(exam: Exam, entries: Sequence[Entry]) -> list[int]:
+    """Give the numbers of the shards that the buffer knows as published, and the manifest does not name."""
+    listed = {entry.seq for entry in entries if entry.revision == 0}
+    return [int(seq) for seq, _, state, _ in exam.looked["shards"] if state == "published" and seq not in listed]
+
+
+def _check_ledger(exam: Exam, entries: Sequence[Entry], lost: Sequence[int]) -> Iterator[Finding]:
     listed = {entry.seq: entry for entry in entries if entry.revision == 0}
     known = {int(seq): str(state) for seq, _, state, _ in exam.looked["shards"]}
     unknown = [listed[seq] for seq in sorted(listed.keys() - known.keys())]
@@ -86,7 +95,6 @@ def _check_ledger(exam: Exam, entries: Sequence[Entry]) -> Iterator[Finding]:
             "--repair takes them over, so that no sample is published twice and no number is given again",
             fix=lambda: _adopt(exam.buffer, exam.home.shards, unknown, exam),
         )  # fmt: skip
-    lost = [seq for seq, state in known.items() if state == "published" and seq not in listed]
     if lost:
         yield Finding(
             "shards", "bad", f"the manifest lacks {len(lost)} shards that were published, from {lost[0]} on",
@@ -127,7 +135,7 @@ def _check_strays(exam: Exam, entries: Sequence[Entry]) -> Iterator[Finding]:
         path
         for fmt in get_args(ShardFormat)
         for path in sorted((root / fmt).glob("*"))
-        if str(path.relative_to(root)) not in listed
+        if str(path.relative_to(root)) not in {*listed, SHAREGPT_README}
     ] + sorted((root / TEMPORARY).glob("*"))
 
     def remove() -> str:

@@ -19,6 +19,7 @@ import atexit
 import collections
 import contextlib
 import logging
+import math
 import os
 import queue
 import threading
@@ -42,6 +43,7 @@ _SLOW_SECONDS = 0.5  # a write that took longer sends callers to the timer; also
 _HEALTHY_SECONDS = 5.0  # so long without trouble, and callers write for themselves again
 _HEARTBEAT_SECONDS = 10.0
 _COUNTERS_SECONDS = 1.0
+_LINGER_SECONDS = 1.0  # so long after the last open run the timer still looks every `flush_seconds`
 _RETRY_SECONDS = 1.0  # the longest pause between two tries of a volume that refuses
 
 
@@ -312,6 +314,7 @@ class Writer:
 
     def _tick_until_idle(self) -> None:
         beat = counted = busy = time.monotonic()
+        linger, lively = min(_LINGER_SECONDS, self._idle_seconds), -math.inf
         while not self._closing:
             hurry = self._active or self._by_timer or self._queue.size or self._counts or self._deferred
             with contextlib.suppress(queue.Empty):
@@ -322,6 +325,8 @@ class Writer:
             try:
                 self._active = False  # before the drains are asked: a `wake` from now on counts
                 if self._gather():
+                    self._active, lively = True, now
+                elif now - lively < linger:  # the next run need not wake this thread
                     self._active = True
                 if now - counted >= _COUNTERS_SECONDS and not self._queue.size:
                     self._gather_counts()

@@ -20,7 +20,7 @@ from agenther_live.relabel.lexicon import FINISHING, IDLE, READ_NOUNS, READING, 
 from agenther_live.relabel.mentions import fold
 from agenther_live.trajectory import Action, Message, Step, Trajectory
 
-__all__ = ["Call", "ToolKind", "View", "kind_of", "name_words", "parse", "scalars", "view"]
+__all__ = ["Call", "ToolKind", "View", "kind_of", "name_words", "parse", "scalars", "shallow", "view"]
 
 ToolKind = Literal["read", "write", "unknown"]
 
@@ -96,12 +96,12 @@ def parse(text: str | None) -> Any:
             value = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return None
-    if not isinstance(value, dict | list) or not _shallow(value):
+    if not isinstance(value, dict | list) or not shallow(value):
         return None
     return _open(value, depth=3)
 
 
-def _shallow(value: Any) -> bool:
+def shallow(value: Any) -> bool:
     """Whether a value is nested no deeper than any rule wants to go."""
     level = [value]
     for _ in range(_MAX_DEPTH):
@@ -175,6 +175,11 @@ class Call:
     def transient(self) -> bool:
         """Whether it failed by the environment's fault (a timeout, say), so that trying again was right."""
         return self.failed and bool(_TRANSIENT.search((self.observation or "")[:2000]))
+
+    @cached_property
+    def folded(self) -> str:
+        """What came back, in the form in which phrases are looked for."""
+        return f" {fold(self.observation or '')} "
 
     @property
     def signature(self) -> str:

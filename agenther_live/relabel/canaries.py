@@ -24,7 +24,17 @@ from agenther_live.relabel.demonstrate import demonstrate
 from agenther_live.relabel.judge import RulesJudge
 from agenther_live.relabel.lexicon import CURRENCIES, SYNONYMS
 from agenther_live.relabel.mentions import content_words, find_mentions, fold, number, stem
-from agenther_live.relabel.models import Candidate, Case, Judge, Policy, Proposal, Refused, Requirement
+from agenther_live.relabel.models import (
+    Candidate,
+    Case,
+    Judge,
+    Policy,
+    Proposal,
+    Refused,
+    Requirement,
+    UserGoal,
+    also_about,
+)
 from agenther_live.relabel.predicates import Bound, compile_goal, phrase_start
 from agenther_live.trajectory import Outcome, Trajectory
 
@@ -229,7 +239,7 @@ class Probe:
     `judges` is the panel to relabel with. The judge `rules` is asked about none: a canary is what it refuses.
     """
 
-    def __init__(self, judges: Sequence[Judge], *, chosen: bool, others: Sequence[str] = ()) -> None:
+    def __init__(self, judges: Sequence[Judge], *, chosen: bool, others: Sequence[UserGoal] = ()) -> None:
         """Watch a panel. `chosen`: make a canary of this item, if the panel sees one; `others`: goals of other runs."""
         self._asked = [judge for judge in judges if not isinstance(judge, RulesJudge)]
         self._others = others
@@ -247,11 +257,12 @@ class Probe:
         try:
             if self._watched is not None and self._watched.seen:
                 case, candidate = self._watched.seen[-1]
-                found = make(case, candidate, self._others)
+                found = make(case, candidate, [other.text for other in self._others])
                 if found is not None:
                     made.append(await self._judged(case, *found))
             known = any(each.kind == "failed_goal" for each in made)
             if not known and self._asked and _claimed(relabeling, trajectory.goal, outcome):
+                policy = policy.of_agent(trajectory.agent)
                 seen = view(trajectory, policy.tool_kinds)
                 assert relabeling.analysis is not None, "a goal was proposed, so the run was analysed"
                 case = Case(trajectory, outcome, outcome_rev, seen, policy, relabeling.analysis)
@@ -265,7 +276,13 @@ class Probe:
         return relabeling.model_copy(update={"canaries": (*relabeling.canaries, *made)}) if made else relabeling
 
     async def _judged(self, case: Case, kind: CanaryKind, candidate: Candidate, proven: bool) -> Canary:
-        verdicts = [await judge.judge(case, candidate) for judge in self._asked]
+        # A judge may quote the foreign goal: its reply belongs to both runs, and goes when either of them is deleted.
+        theirs = (other.trajectory_id for other in self._others if kind == "foreign" and other.text == candidate.goal)
+        token = also_about.set(tuple(theirs))
+        try:
+            verdicts = [await judge.judge(case, candidate) for judge in self._asked]
+        finally:
+            also_about.reset(token)
         key = [case.trajectory.trajectory_id, case.trajectory.revision, case.outcome_rev, kind, candidate.goal]
         return Canary(
             canary_id=content_hash(key)[:32],

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from agenther_live.labels import Analysis, Sample, TrainMessage
+from agenther_live.labels import Sample, TrainMessage
 from agenther_live.redact import PLACEHOLDER
-from agenther_live.relabel.calls import Call, View, name_words, scalars, view
+from agenther_live.relabel.calls import Call, ToolKind, View, name_words, scalars, view
 from agenther_live.relabel.claims import claims, false_claims
 from agenther_live.relabel.lexicon import FINISHING, OPENERS, STOPWORDS
 from agenther_live.relabel.mentions import content_words, find_mentions, fold, stem, words
@@ -115,7 +115,7 @@ def _feeding(kept: Sequence[Call], useful: set[int]) -> set[int]:
     for call in reversed(kept):
         if call.number in useful | feeding or not call.ok or call.kind == "write":
             continue
-        seen = f" {fold(call.observation or '')} "
+        seen = call.folded
         later = [other for other in kept if other.at > call.at and other.number in useful | feeding]
         values = {
             f" {fold(str(value))} " for other in later for _, value in scalars(dict(other.args)) if len(str(value)) > 1
@@ -302,15 +302,16 @@ def hindsight_sample(
 
 
 def success_sample(
-    trajectory: Trajectory, outcome: Outcome, outcome_rev: int, analysis: Analysis | None = None
+    trajectory: Trajectory, outcome: Outcome, outcome_rev: int, kinds: Mapping[str, ToolKind] | None = None
 ) -> Sample | None:
     """A successful run as a sample under its own goal; None where nothing of it can be trained.
 
     Everything is kept; failed calls, false claims and placeholders are masked, and so is what was cut at capture.
+    `kinds` says what the tools of this agent do, where that was declared.
     """
     if outcome.label != "success" or _CUT_FLAGS.intersection(trajectory.flags):
         return None
-    seen = view(trajectory)
+    seen = view(trajectory, kinds)
     if seen.goal_index is None:
         return None
     messages = []

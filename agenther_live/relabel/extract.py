@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from agenther_live.relabel import prompts
 from agenther_live.relabel.ask import ask
 from agenther_live.relabel.calls import scalars
 from agenther_live.relabel.models import Achievement, Case, ChatModel, Extraction
 from agenther_live.relabel.quoting import visible
 
-__all__ = ["ModelExtractor", "RulesExtractor"]
+__all__ = ["ModelExtractor", "RulesExtractor", "achieved"]
 
 
 class RulesExtractor:
@@ -54,10 +57,15 @@ class ModelExtractor:
     async def extract(self, case: Case) -> Extraction:
         """Ask once. An achievement that cites no result is dropped."""
         reply = await ask(self.model, prompts.extract_prompt(case), case.policy)
-        writes = {index for call in case.view.calls if call.kind == "write" for index in (call.at, call.observed_at)}
-        found = []
-        for each in reply["achievements"]:
-            cited = tuple(sorted({i for i in each["messages"] if i in case.view.observation_indices}))
-            if cited and each["text"].strip():
-                found.append(Achievement(visible(each["text"])[:500], cited, write=bool(writes.intersection(cited))))
-        return Extraction(tuple(found), method=self.name)
+        return Extraction(achieved(case, reply["achievements"]), method=self.name)
+
+
+def achieved(case: Case, told: Iterable[Mapping[str, Any]]) -> tuple[Achievement, ...]:
+    """What a model says was achieved, where it cites results that the run has."""
+    writes = {index for call in case.view.calls if call.kind == "write" for index in (call.at, call.observed_at)}
+    found = []
+    for each in told:
+        cited = tuple(sorted({i for i in each["messages"] if i in case.view.observation_indices}))
+        if cited and each["text"].strip():
+            found.append(Achievement(visible(each["text"])[:500], cited, write=bool(writes.intersection(cited))))
+    return tuple(found)

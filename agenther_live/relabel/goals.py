@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from agenther_live.relabel import prompts
 from agenther_live.relabel.ask import ask
+from agenther_live.relabel.extract import achieved
 from agenther_live.relabel.models import Case, ChatModel, Proposal, Refused, Requirement
 from agenther_live.relabel.quoting import visible
 
@@ -50,4 +51,5 @@ class ModelRelabeler:
             rationale=visible(reply["rationale"])[:1000],
             method=self.name,
             prompt_version=prompt.version,
+            achievements=achieved(case, reply["achievements"]),
         )

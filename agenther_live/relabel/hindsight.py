@@ -19,6 +19,7 @@ from agenther_live.relabel.models import (
     Candidate,
     Case,
     Detector,
+    Extraction,
     Extractor,
     Judge,
     Policy,
@@ -120,6 +121,8 @@ async def _propose(court: _Court, case: Case) -> bool:
                 break
             trip.refused.append(("", why.detail))
             continue
+        if proposal.achievements and case.extraction.method == RulesExtractor.name:  # extracted in the same call
+            trip.extraction = Extraction(proposal.achievements, method=proposal.method)
         if not proposal.valid:
             trip.refuse(proposal, attempt, "relabeler:invalid", proposal.rationale, strategy=case.strategy)
         elif await court.accepts(case, proposal, attempt):

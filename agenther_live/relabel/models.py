@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -37,9 +38,13 @@ __all__ = [
     "Requirement",
     "Unanswered",
     "UserGoal",
+    "also_about",
 ]
 
 Purpose = Literal["outcome", "detect", "extract", "relabel", "judge", "probe"]
+
+also_about: ContextVar[tuple[str, ...]] = ContextVar("also_about", default=())
+"""Other trajectories whose words a question holds, so that a deletion of theirs takes the reply along."""
 
 
 # --- the chat model ---------------------------------------------------------------------------------------------------
@@ -219,7 +224,8 @@ class Proposal:
     """Stage 3: a hindsight goal ĝ, the relabeler's own b (`valid`) and c (`confidence`), and what it rests on.
 
     `end` is the index behind the last message that the span keeps. `final_answer` is the last assistant message,
-    written from the evidence; None leaves the sample without one.
+    written from the evidence; None leaves the sample without one. `achievements` are what a relabeler that extracts in
+    the same call found.
     """
 
     hindsight_goal: str
@@ -231,6 +237,7 @@ class Proposal:
     rationale: str = ""
     method: str = "template"
     prompt_version: str = ""
+    achievements: tuple[Achievement, ...] = ()
 
     @property
     def evidence(self) -> tuple[int, ...]:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["marker_for", "one_line", "visible"]
+from agenther_live.relabel.calls import shallow
+
+__all__ = ["marker_for", "one_line", "opened", "visible"]
 
 # Invisible, though Unicode calls some of them letters or marks.
 _HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0\ufffc")
+_MAY_HIDE = re.compile(r"\\[bfru]")  # how JSON spells carriage returns and control characters
+_SHORT = 4000  # longer texts are not kept
 _ESCAPES = {"<": "\\u003c", "`": "\\u0060", "#": "\\u0023"}
 
 
@@ -54,9 +59,48 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
+def opened(text: str) -> Any:
+    """The value that a text spells as JSON, where that value written out is the text again; else the text itself.
+
+    So nothing is lost by showing the value: no key that stands twice, no digit, no invisible character, no NaN.
+    """
+    if text[:1] not in ("{", "["):
+        return text
+    return _opened_short(text) if len(text) <= _SHORT else _opened(text)
+
+
+def _opened(text: str) -> Any:
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+        if not isinstance(value, dict | list) or not shallow(value):
+            return text
+        for separators in ((", ", ": "), (",", ":")):
+            if json.dumps(value, separators=separators) == text or (
+                not text.isascii() and json.dumps(value, ensure_ascii=False, separators=separators) == text
+            ):
+                return value if _plain(text) or _cleaned(value) == value else text
+    except (ValueError, RecursionError):
+        pass
+    return text
+
+
+_opened_short = lru_cache(maxsize=1024)(_opened)  # a run is shown to a relabeler and to judges
+
+
+def _plain(text: str) -> bool:
+    """Whether JSON holds nothing that `visible` would take out."""
+    return text.isascii() and text.isprintable() and not _MAY_HIDE.search(text)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
 def one_line(value: Any) -> str:
     """A value as JSON on one line, with everything escaped that could look like structure of the prompt."""
-    text = json.dumps(_cleaned(value), ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    if not _plain(text):
+        text = json.dumps(_cleaned(value), ensure_ascii=False, separators=(",", ":"), default=str)
     for character, escape in _ESCAPES.items():
         text = text.replace(character, escape)
     return text

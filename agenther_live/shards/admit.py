@@ -82,7 +82,7 @@ def admit(
     seen = set(published)
     for sample in samples:
         key = sample.sample_id
-        if held_out and (reason := held_out.reason(sample)):
+        if held_out is not None and (reason := held_out.reason(sample)):
             found.barred[key] = reason
         elif sample.content_hash in seen:
             found.aside[key] = "duplicate"

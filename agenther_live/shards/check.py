@@ -14,7 +14,7 @@ from typing import Any
 
 from agenther_live.errors import ShardError
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.catalog import README, TRAINER_INDEX, listed_files
+from agenther_live.shards.catalog import README, SHAREGPT_README, TRAINER_INDEX, listed_files
 from agenther_live.shards.formats import DIALECTS, conversation_of, trained, trains_final_answer
 from agenther_live.shards.heldout import HeldOut, is_held_out
 from agenther_live.shards.manifest import Entry, Manifest, live
@@ -153,7 +153,7 @@ def _shard(
         if not sample or sample in seen:
             yield Bad(entry.path, index, f"sample {sample!r} is unnamed, or stands in this format twice")
         seen.add(sample)
-        if held_out and _held_out(entry.format, made, held_out):
+        if held_out is not None and _held_out(entry.format, made, held_out):
             yield Bad(entry.path, index, f"sample {sample} has a goal that is held out, or close to one")
         if render:
             yield from (Bad(entry.path, index, problem) for problem in render(entry.format, made))
@@ -175,14 +175,26 @@ def _held_out(fmt: ShardFormat, made: Mapping[str, Any], held_out: HeldOut) -> b
 
 
 def _catalog(root: Path, current: Sequence[Entry]) -> Iterator[Bad]:
-    wanted = {path for fmt, paths in listed_files(current).items() if DIALECTS[fmt].listed for path in paths}
+    files = listed_files(current)
+    yield from _listed(root, README, {path for fmt, paths in files.items() if DIALECTS[fmt].listed for path in paths})
     try:
-        text = (root / README).read_text(encoding="utf-8")
-        json.loads((root / TRAINER_INDEX).read_text(encoding="utf-8"))
+        index = json.loads((root / TRAINER_INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        yield Bad(README, None, f"the lists for other tools cannot be read: {error}")
+        yield Bad(TRAINER_INDEX, None, f"the list for LLaMA-Factory cannot be read: {error}")
         return
-    lines = (line.strip() for line in text.split("---")[1].splitlines())
+    # An index of an earlier version of this package leads to the README of the whole root.
+    if "sharegpt" in files and '"script_url": "sharegpt"' in json.dumps(index):
+        yield from _listed(root, SHAREGPT_README, {path.removeprefix("sharegpt/") for path in files["sharegpt"]})
+
+
+def _listed(root: Path, name: str, wanted: set[str]) -> Iterator[Bad]:
+    """Compare the files that a README's head names with those that are live."""
+    try:
+        head = (root / name).read_text(encoding="utf-8").split("---")[1]
+    except (OSError, ValueError, IndexError) as error:
+        yield Bad(name, None, f"the list for other tools cannot be read: {error}")
+        return
+    lines = (line.strip() for line in head.splitlines())
     named = {line[2:] for line in lines if line.startswith("- ") and line.endswith((".jsonl", ".parquet"))}
     for path in sorted(named ^ wanted):
-        yield Bad(path, None, "listed in README.md, and not live" if path in named else "live, and not in README.md")
+        yield Bad(path, None, f"listed in {name}, and not live" if path in named else f"live, and not in {name}")

@@ -64,10 +64,6 @@ class HeldOut:
         for goal in goals:
             self.add(goal)
 
-    def __len__(self) -> int:
-        """Give the number of distinct held-out goals."""
-        return len(self._sets)
-
     def add(self, goal: str) -> None:
         """Hold one more goal out."""
         made = shingles(goal)

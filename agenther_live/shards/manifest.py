@@ -150,10 +150,13 @@ def read_entry(record: Mapping[str, Any], where: str) -> Entry:
     """
     try:
         fmt: ShardFormat = record["format"]
+        path = str(record["path"])
+        if path.startswith("/") or ".." in path.split("/"):  # read, and after a deletion removed, below the root only
+            raise ShardError(f"{where}: the path {path!r} leads out of the folder of shards")
         return Entry(
             seq=int(record["seq"]),
             format=fmt,
-            path=str(record["path"]),
+            path=path,
             rows=int(record["rows"]),
             sha256=str(record["sha256"]),
             bytes=int(record["bytes"]),

@@ -9,7 +9,6 @@ ledger may publish to one URL; two ledgers may not, and the second is refused at
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from agenther_live.errors import ShardError, StoreError
-from agenther_live.shards.catalog import README, TRAINER_INDEX, write_catalog
+from agenther_live.shards.catalog import catalog
 from agenther_live.shards.manifest import (
     MANIFEST,
     Entry,
@@ -151,11 +150,9 @@ class Mirror:
             yield line, read_entry(read_record(line, where), where)
 
     def _catalog(self) -> None:
-        """Put the two files by which other tools find the live shards, for who copies the whole folder."""
-        with tempfile.TemporaryDirectory() as folder:
-            write_catalog(Path(folder), live(self._log.entries))
-            for name in (README, TRAINER_INDEX):
-                self._store.put(name, (Path(folder) / name).read_bytes())
+        """Put the files by which other tools find the live shards, for who copies the whole folder."""
+        for name, text in catalog(live(self._log.entries)).items():
+            self._store.put(name, text.encode())
         self._step("catalogued")
 
     def _remove_replaced(self) -> None:

@@ -239,7 +239,8 @@ def _publish_format(run: _Run, fmt: ShardFormat) -> None:
         report.set_aside.update(refused.values())
         report.set_aside.update(found.barred.values())
         report.waiting = len(alone) + len(surplus)
-        if not (begun or refused or found.barred):
+        whole = len(samples) < 2 * limits.rows and fmt != "trl_kto"  # nothing lies behind what was looked at
+        if whole or not (begun or refused or found.barred):
             return
 
 

@@ -22,7 +22,7 @@ import orjson
 
 from agenther_live.errors import ShardError, UsageError
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.catalog import README, TRAINER_INDEX, write_catalog
+from agenther_live.shards.catalog import README, TRAINER_INDEX, catalog
 from agenther_live.shards.consumers import read_cursor, record, write_cursor
 from agenther_live.shards.cursor import Cursor
 from agenther_live.shards.follow import ShardStream
@@ -177,21 +177,17 @@ def _origin(entry: Entry, rows: int) -> dict[str, Any]:
 def _index(draft: Path, fmt: ShardFormat, lineage: Mapping[str, Any], *, llamafactory: bool) -> None:
     """Write what a trainer finds the file by: the README of `load_dataset`, LLaMA-Factory's dataset_info.json."""
     entry = Entry(0, fmt, lineage["file"], lineage["rows"], lineage["sha256"], lineage["bytes"])
-    if DIALECTS[fmt].listed:
-        write_catalog(draft, [entry])
-        shutil.rmtree(draft / ".tmp", ignore_errors=True)
-    index = draft / TRAINER_INDEX
+    lists = catalog([entry])
     if llamafactory:
         # One file is named as such, so the trainer needs no Hub client to find its way through a README.
-        known = json.loads(index.read_bytes())
+        known = json.loads(lists[TRAINER_INDEX])
         for described in known.values():
             for key in ("script_url", "subset", "split"):
                 described.pop(key, None)
             described["file_name"] = entry.path
-        (draft / README).unlink(missing_ok=True)
-        write_whole(index, json.dumps(known, indent=2).encode() + b"\n")
-    else:
-        index.unlink(missing_ok=True)
+        write_whole(draft / TRAINER_INDEX, json.dumps(known, indent=2).encode() + b"\n")
+    elif DIALECTS[fmt].listed:
+        write_whole(draft / README, lists[README].encode())
 
 
 def _finished(

@@ -53,7 +53,9 @@ def test_a_subject_goes_and_stays_away(buffer: Buffer, tmp_path: Path) -> None:
     assert finish_begun(where, now=at(12)) == []
     assert lift(buffer, Target("subject", ("ann",)), reason="", now=at(13)) == 1
     assert buffer.ingest(batch([run("newer", subject="ann")], offset=3), now=at(14)).trajectories == 1
-    deeds = buffer.sql("SELECT a.action, a.target, a.trajectories, a.shards FROM audit AS a ORDER BY a.at").fetchall()
+    deeds = buffer.sql(
+        "SELECT a.action, a.target, a.trajectories, a.shards FROM audit AS a ORDER BY a.begun_at"
+    ).fetchall()
     assert deeds == [("delete", "subject", 2, 1), ("lift", "subject", 0, 0)]
 
 

@@ -115,13 +115,32 @@ def test_a_newer_schema_is_refused_and_left_alone(buffer: Buffer) -> None:
         assert raw.execute("SELECT version_num FROM store.schema_version").fetchall() == [("9999",)]
 
 
-def test_the_migrated_schema_is_the_one_in_the_code(buffer: Buffer) -> None:
-    found = buffer.sql(
-        "SELECT table_name, column_name, comment, is_nullable FROM duckdb_columns() "
-        "WHERE schema_name = 'store' AND table_name IN (SELECT table_name FROM duckdb_tables()) "
-        "AND table_name <> 'schema_version'"
-    ).fetchall()
+_SCHEMA = (
+    "SELECT table_name, column_name, data_type, is_nullable, column_default, comment FROM duckdb_columns() "
+    "WHERE schema_name = 'store' ORDER BY ALL",
+    "SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = 'store' ORDER BY ALL",
+    "SELECT table_name, constraint_type, constraint_text FROM duckdb_constraints() WHERE schema_name = 'store' "
+    "ORDER BY ALL",
+    "SELECT table_name, index_name FROM duckdb_indexes() ORDER BY ALL",
+    "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY ALL",
+    "SELECT * FROM store.schema_version",
+    "SELECT * FROM store.meta",
+)
+
+
+def test_a_new_schema_is_the_one_that_the_migrations_end_in(buffer: Buffer, tmp_path: Path) -> None:
+    old = Buffer(tmp_path / "migrated.duckdb", settings=buffer.settings)
+    with old._engine.write() as tx:
+        migrations.upgrade(tx.connection)
+    for query in _SCHEMA:
+        with buffer.reading() as new, old.reading() as migrated:
+            found, expected = (tx.connection.exec_driver_sql(query).fetchall() for tx in (new, migrated))
+        assert found == expected
     coded = [(t.name, c.name, c.comment, c.nullable) for t in metadata.tables.values() for c in t.columns]
+    with buffer.reading() as tx:
+        columns = tx.connection.exec_driver_sql(_SCHEMA[0]).fetchall()
+    tables = {table.name for table in metadata.tables.values()}
+    found = [(name, column, comment, null) for name, column, _, null, _, comment in columns if name in tables]
     assert sorted(found, key=str) == sorted(coded, key=str)
 
 

@@ -13,17 +13,18 @@ import duckdb
 import pytest
 
 from agenther_live import Live
+from agenther_live.buffer import postgresql_results as results
 from agenther_live.buffer.docs import questions
 from agenther_live.buffer.engine import Contended
 from agenther_live.buffer.store import Buffer
 from agenther_live.demo.run import demo
-from agenther_live.errors import BufferError, MoveRefused, QueryError, SettingsError, UsageError
+from agenther_live.errors import AgentHERError, BufferError, MoveRefused, QueryError, SettingsError, UsageError
 from agenther_live.settings import Settings
 from agenther_live.show import collect
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import errored, rejected, relabeled
 from tests.postgresql import Server
-from tests.whole import run_cli
+from tests.whole import run_cli, until
 
 TASKS = 12
 QUERIES = Path(__file__).resolve().parents[2] / "examples" / "queries.sql"
@@ -194,6 +195,43 @@ def test_a_thread_that_two_pods_bring_at_once_is_one_trajectory(open_buffer: Cal
     assert found == [(name, "finished", "failure", 2) for name in sorted(threads)]
 
 
+def test_a_deletion_waits_until_nobody_else_publishes(
+    open_buffer: Callable[..., Buffer], url: str, tmp_path: Path
+) -> None:
+    other = open_buffer()
+    other.ingest(batch([run("a", thread="x"), run("b", thread="y")]), now=at(100))
+    with Live(tmp_path / "home", buffer=url) as live:
+        with other.alone("emit"), pytest.raises(AgentHERError, match="another worker publishes"):
+            live.delete(thread_id="x", seconds=0.2)
+        assert other.sql("SELECT count(*) FROM trajectories").fetchall() == [(2,)]
+        assert other.sql("SELECT count(*) FROM audit").fetchall() == [(0,)]
+        seen = []
+        erased = live.parts.replies.erase
+        live.parts.replies.erase = lambda *given: seen.append(_is_free(other)) or erased(*given)  # type: ignore[func-returns-value,method-assign]
+        assert live.delete(thread_id="x").trajectories == 1
+        assert seen == [False], "and nobody else publishes while it goes on"
+    assert _is_free(other)
+    assert other.sql("SELECT thread_id FROM trajectories").fetchall() == [("y",)]
+
+
+def test_a_worker_that_only_ingests_says_that_it_cannot_delete(url: str, tmp_path: Path) -> None:
+    with Live(tmp_path / "home", buffer=url, tick_seconds=0.05, drain_seconds=0.0) as pod:
+        thread = threading.Thread(target=pod.work, kwargs={"only": ("ingest",)})
+        thread.start()
+        try:
+            until(lambda: (tmp_path / "home" / "worker.json").exists())
+            with pytest.raises(AgentHERError, match="does not emit, so it cannot delete"):
+                Live(tmp_path / "home", buffer=url).delete(thread_id="x", seconds=30)
+        finally:
+            pod.request_stop()
+            thread.join()
+
+
+def _is_free(buffer: Buffer) -> bool:
+    with buffer.alone("emit") as ours:
+        return ours
+
+
 def test_pods_do_not_move_each_others_cursors(postgresql: Server, url: str, tmp_path: Path) -> None:
     lives = [Live(tmp_path / name, buffer=url, strict=True) for name in ("a", "b")]
     for live in lives:
@@ -307,6 +345,31 @@ def test_a_query_that_takes_too_long_is_stopped_and_the_next_one_runs(asked: Buf
     with pytest.raises(QueryError, match="sql_seconds"):
         asked.sql("SELECT pg_sleep(30)", seconds=0.1)
     assert asked.sql("SELECT count(*) FROM trajectories").fetchall() == [(1,)]
+
+
+def test_the_time_is_that_of_the_whole_query(asked: Buffer) -> None:
+    """Each piece of a result is a statement of its own to the server."""
+    with pytest.raises(QueryError, match="sql_seconds"):
+        asked.sql("SELECT pg_sleep(0.0002) FROM generate_series(1, 6000)", seconds=0.6)
+
+
+def test_a_result_that_would_fill_the_memory_is_stopped(asked: Buffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = "SELECT n, repeat('x', 1000) AS text FROM generate_series(1, 20000) AS n"
+    monkeypatch.setattr(results, "RESULT_BYTES", 10 << 20)
+    with pytest.raises(QueryError, match=r"stopped at 12,000 rows of 1\d MB: .* LIMIT"):
+        asked.sql(many)
+    assert len(asked.sql(f"{many} LIMIT 9000")) == 9000
+
+
+def test_pieces_of_a_result_have_one_type(asked: Buffer) -> None:
+    """A NUMERIC is an integer where all are; a piece alone cannot know that."""
+    table = asked.sql(
+        "SELECT CASE WHEN n = 3000 THEN 0.5 ELSE n END AS mixed, CASE WHEN n > 2000 THEN '1.2.3.4'::inet END AS late, "
+        "CAST(n AS numeric) AS whole FROM generate_series(1, 4500) AS n ORDER BY n"
+    ).arrow()
+    assert [str(field.type) for field in table.schema] == ["double", "string", "int64"]
+    assert table["mixed"].to_pylist()[2998:3000] == [2999.0, 0.5]
+    assert table["late"].null_count == 2000
 
 
 def test_results_have_duckdbs_types(asked: Buffer) -> None:

@@ -76,6 +76,15 @@ def test_every_view_and_column_is_documented(buffer: Buffer) -> None:
     )
 
 
+def test_a_column_of_times_says_what_happened_then(buffer: Buffer) -> None:
+    times = buffer.sql(
+        "SELECT DISTINCT column_name FROM duckdb_columns() "
+        "WHERE schema_name = 'main' AND NOT internal AND data_type = 'TIMESTAMP'"
+    ).fetchall()
+    assert {name for (name,) in times if not name.endswith("_at")} == {"since"}
+    assert ("at",) not in times
+
+
 def test_every_private_column_is_documented() -> None:
     assert [
         f"{c.table.name}.{c.name}" for table in metadata.tables.values() for c in table.columns if not c.comment

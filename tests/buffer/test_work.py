@@ -1,5 +1,7 @@
 """Outcomes, claims and records: the worker's turn, and what overtakes it."""
 
+from datetime import timedelta
+
 import pytest
 
 from agenther_live.buffer.store import Buffer
@@ -34,6 +36,7 @@ def test_a_failure_that_a_machine_found_waits_for_a_person(make_buffer: MakeBuff
     assert stages(buffer) == {"a": ("failure", "waiting")}
     assert buffer.settle(now=at(600)) == {}
     assert buffer.claim(9, now=at(600)) == []
+    assert buffer.next_due(now=at(600), undo_seconds=600.0) == at(601)
     assert buffer.settle(now=at(601)) == {"queued": 1}
     assert [claim.trajectory_id for claim in buffer.claim(9, now=at(601))] == ["a"]
 
@@ -165,6 +168,7 @@ def test_an_errored_one_is_tried_again_later_and_not_for_ever(make_buffer: MakeB
     for now, next_try in ((2, 12), (12, 32), (32, None)):
         if now > 2:
             assert buffer.claim(9, now=at(now - 1)) == []
+            assert buffer.next_due(now=at(now - 1), undo_seconds=600.0) == at(now)
         [claim] = buffer.claim(9, now=at(now))
         assert buffer.record(claim, errored(claim), now=at(now))
         [(retry_at,)] = private(buffer, "SELECT retry_at FROM store.state")
@@ -174,6 +178,25 @@ def test_an_errored_one_is_tried_again_later_and_not_for_ever(make_buffer: MakeB
     assert buffer.sql("SELECT attempt, reason FROM relabelings ORDER BY attempt").fetchall() == [
         (n, "judge_down") for n in range(3)
     ]
+
+
+def test_what_is_worked_on_already_is_passed_by(buffer: Buffer) -> None:
+    failed(buffer, "a", "b", "c")
+    [first] = buffer.claim(1, now=at(2))
+    others = buffer.claim(9, now=at(2), besides=[first.trajectory_id])
+    assert sorted([first.trajectory_id, *(one.trajectory_id for one in others)]) == ["a", "b", "c"]
+
+
+def test_a_sample_that_waits_for_its_shard_is_due_by_its_age(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(shard_seconds=60.0)
+    failed(buffer, "a")
+    [claim] = buffer.claim(9, now=at(2))
+    assert buffer.next_due(now=at(2), undo_seconds=600.0).year == 9999
+    buffer.record(claim, relabeled(claim), now=at(3))
+    [(made_at,)] = private(buffer, "SELECT created_at FROM store.samples")
+    assert buffer.next_due(now=at(3), undo_seconds=600.0) == max(made_at + timedelta(seconds=60), at(9))
+    later = made_at + timedelta(seconds=90)  # it waits for company, and a younger one may not: now and then a look
+    assert buffer.next_due(now=later, undo_seconds=600.0) == later + timedelta(seconds=6)
 
 
 def test_the_servers_advice_when_to_retry_is_kept(make_buffer: MakeBuffer) -> None:

@@ -41,7 +41,7 @@ def endless(recording: Recording, begun: Any) -> Any:
     @tool
     def doze() -> str:
         """Sleep for ever."""
-        while any(root.facts for root in tuple(recording.capture.roots.values())):
+        while any(root.pending for root in tuple(recording.capture.roots.values())):
             time.sleep(0.002)
         time.sleep(0.02)  # from the timer's hand to the file
         begun()
@@ -87,6 +87,8 @@ def kill_at_random(folder: Path, kills: int, inherited: bool, said: Connection) 
         with open(reading, "rb") as file:
             idle.append(int(file.readline()))
             begun = [file.readline() for _ in range(2)]  # the endless run is written so far, and a first one returned
+            if not begun[1]:
+                raise RuntimeError(f"victim {victim} ended by itself")
             time.sleep(random.uniform(0, 0.03))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -112,7 +114,8 @@ def work_until_killed(
     begun = threading.Event()
     agent = endless(recording, begun.set)
     threading.Thread(target=agent.invoke, args=(user(f"{victim}-open"),), daemon=True).start()
-    begun.wait(30)
+    if not begun.wait(30):
+        raise TimeoutError("the endless run is not in the file")
     os.write(writing, b"begun\n")
     number = 0
     while True:

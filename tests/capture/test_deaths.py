@@ -39,6 +39,7 @@ def told(folder: Path) -> dict[str, Trajectory]:
 def test_sigkill_at_a_random_moment(tmp_path: Path, kills: int, inherited: bool) -> None:
     listens, says = forking.pipe()
     process = forking.start(deaths.kill_at_random, tmp_path, kills, inherited, says)
+    says.close()  # so that a process that fails is not waited for
     assert listens.poll(60 + 2 * kills), process.exitcode
     returned, idle = listens.recv()
     process.join(30)

@@ -16,17 +16,23 @@ from tests.capture import deaths
 from tests.capture.kit import acts, roles
 
 
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two homes: one process asked and stopped to wait, the other answered; they share the checkpoints alone."""
+@pytest.fixture(scope="module", params=["forked", pytest.param("spawned", marks=pytest.mark.faults)])
+def homes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two homes: one process asked and stopped to wait, the other answered; they share the checkpoints alone.
+
+    A spawned process imports everything anew, as those of the tests of `examples/` do.
+    """
     folder = tmp_path_factory.mktemp("processes")
     checkpoints = folder / "checkpoints.sqlite"
-    spawned = multiprocessing.get_context("spawn").Process(
-        target=deaths.one_run, args=(folder / "go", checkpoints, "go")
-    )
-    spawned.start()
-    spawned.join(60)
-    assert spawned.exitcode == 0
+    if request.param == "forked":
+        assert forking.run(deaths.one_run, folder / "go", checkpoints, "go") == 0
+    else:
+        spawned = multiprocessing.get_context("spawn").Process(
+            target=deaths.one_run, args=(folder / "go", checkpoints, "go")
+        )
+        spawned.start()
+        spawned.join(60)
+        assert spawned.exitcode == 0
     assert forking.run(deaths.one_run, folder / "resume", checkpoints, "resume") == 0
     return [folder / "go", folder / "resume"]
 

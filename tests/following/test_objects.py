@@ -46,6 +46,7 @@ def test_what_is_published_there_is_followed_from_there(tmp_path, store):
         *(entry.path for entry in shop.shards),
         "README.md",
         "dataset_info.json",
+        "sharegpt/README.md",
     }
     assert (
         b"".join(found[path] for path in sorted(found) if path.startswith("manifest/"))

@@ -6,24 +6,38 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from agenther_live.errors import SpendCapReached, TransientModelError
+from agenther_live.journal.framing import decode_line
 from agenther_live.labels import Analysis, Goal, Relabeling, Verdict
 from agenther_live.relabel.calls import view
 from agenther_live.relabel.canaries import Probe, failed_goal, make, put_back, swapped, without_write
 from agenther_live.relabel.checks import contradicts, refute
 from agenther_live.relabel.demonstrate import demonstrate
 from agenther_live.relabel.judge import RulesJudge
-from agenther_live.relabel.models import Candidate, Case, Policy, Proposal, Requirement
+from agenther_live.relabel.models import (
+    Candidate,
+    Case,
+    ModelReply,
+    ModelRequest,
+    Policy,
+    Proposal,
+    Requirement,
+    UserGoal,
+)
 from agenther_live.relabel.prompts import judge_prompt
+from agenther_live.replies import Replies, about
 from agenther_live.trajectory import Outcome, Trajectory
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses
 from tests.relabel.world import FAILED_GOAL, TRUE_GOAL, bought
 
 GOAL = "Compare the quotes for 40 hex bolts to Lyon, and order them from the supplier with the lowest total price."
 OTHERS = ("Book a flight from Lyon to Oslo for 2 people.", "Please order 60 rivets for Nantes, for at most 300 EUR.")
+OTHER_RUNS = tuple(UserGoal(goal, f"other-{number}") for number, goal in enumerate(OTHERS))
 
 
 def case_of(run: Trajectory, outcome: Outcome = FAILED) -> Case:
@@ -206,7 +220,7 @@ def judged_by(probe: Probe, case: Case) -> None:
 def test_every_judge_but_rules_is_asked_about_the_canary() -> None:
     first, second = House(lambda goal: goal == TRUE_GOAL), House()
     case = case_of(bought())
-    probe = Probe([RulesJudge(), first, second], chosen=True, others=OTHERS)
+    probe = Probe([RulesJudge(), first, second], chosen=True, others=OTHER_RUNS)
     assert [judge.name for judge in probe.judges] == ["rules", "house", "house"]
     judged_by(probe, case)
     [canary] = closed(probe, case, relabeled(case)).canaries
@@ -240,7 +254,7 @@ def test_a_judge_that_breaks_costs_the_canary_and_not_the_label(error: Exception
             return await super().judge(case, candidate)
 
     case = case_of(bought())
-    probe = Probe([Broken()], chosen=True, others=OTHERS)
+    probe = Probe([Broken()], chosen=True, others=OTHER_RUNS)
     judged_by(probe, case)
     before = relabeled(case)
     assert closed(probe, case, before) == before
@@ -258,10 +272,57 @@ def test_the_same_stream_gives_the_same_canaries() -> None:
         found = []
         for number in range(10):
             case = case_of(bought(trajectory_id=f"run-{number}"))
-            probe = Probe([House()], chosen=True, others=OTHERS)
+            probe = Probe([House()], chosen=True, others=OTHER_RUNS)
             judged_by(probe, case)
             found += [canary.canary_id for canary in closed(probe, case, relabeled(case)).canaries]
         return found
 
     assert len(set(goals())) == 10
     assert goals() == goals()
+
+
+class Echo:
+    """A model whose reply quotes the goal that it was asked about."""
+
+    name = "echo"
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        return ModelReply(f"it asks: {request.messages[0]['content']}", "stop", self.name)
+
+
+def test_a_reply_about_a_foreign_goal_goes_with_either_run(tmp_path: Path) -> None:
+    replies = Replies(tmp_path)
+    model = replies.remembered(Echo())
+
+    class Quoting(House):
+        async def judge(self, case: Case, candidate: Candidate) -> Verdict:
+            message = {"role": "user", "content": candidate.goal}
+            await model.complete(ModelRequest("judge", (message,), {}, "v", 0.0, "1", key=candidate.goal))
+            return await super().judge(case, candidate)
+
+    kinds = set()
+    for number in range(40):
+        case = case_of(bought(trajectory_id=f"run-{number}"))
+        about.set(case.trajectory.trajectory_id)
+        probe = Probe([Quoting()], chosen=True, others=OTHER_RUNS)
+        judged_by(probe, case)
+        kinds |= {canary.kind for canary in closed(probe, case, relabeled(case)).canaries}
+    assert "foreign" in kinds
+    [theirs] = [other for other in OTHER_RUNS if any(other.text in row.text for row in stored(tmp_path))]
+    assert not any(theirs.text in row.text for row in replies.rows()), "the buffer keeps the words of one owner alone"
+    paid = len(stored(tmp_path))
+    assert replies.erase({theirs.trajectory_id}, lambda key: "00" * 32) == 1
+    assert not any(theirs.text in row.text for row in stored(tmp_path))
+    assert len(stored(tmp_path)) == paid, "what it cost stays"
+    assert {row.call_key for row in stored(tmp_path)} == {row.call_key for row in replies.rows()}
+    replies.close()
+
+
+class Row(NamedTuple):
+    call_key: str
+    text: str
+
+
+def stored(folder: Path) -> list[Row]:
+    lines = [line for path in folder.glob("*.jsonl") for line in path.read_bytes().splitlines()]
+    return [Row(row["key"], row["text"]) for row in map(decode_line, lines) if row]

@@ -131,8 +131,14 @@ def test_requests_are_as_they_should_be(tmp_path: Path) -> None:
     judged = record(bodies[-1])
     assert judged["goal"] == TRUE_GOAL
     assert "100 EUR" not in json.dumps(judged), "a judge does not see the failed goal"
-    assert [message["trained"] for message in judged["messages"]][-1] is True
-    assert judged["writes"] == [{"tool": "place_order", "message": 10, "known_to_write": True}]
+    assert judged["messages"][-1]["trained"] is True
+    assert judged["writes"] == [{"tool": "place_order", "message": 10}]
+
+
+def test_what_the_relabeler_found_is_kept(tmp_path: Path) -> None:
+    with OpenAIServer(answering()) as server:
+        done = engine(server, tmp_path)()
+    assert [(each.text, each.messages) for each in done.achievements] == [("an order was placed", (11,))]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_a_judge_says_no(tmp_path: Path, changes: dict[str, Any], reason: str) -
     with OpenAIServer(answering(judge=lambda request: verdict(request, **changes))) as server:
         done = engine(server, tmp_path)()
         temperatures = [body["temperature"] for body in server.bodies if asks_for(body) == "relabel"]
-        told = [record(body)["refused"] for body in server.bodies if asks_for(body) == "relabel"]
+        told = [record(body).get("refused", []) for body in server.bodies if asks_for(body) == "relabel"]
     assert (done.stage, done.reason, done.sample) == ("rejected", reason, None)
     assert temperatures == [0.3, 0.7, 0.7], "each refusal is followed by another attempt, up to K"
     assert [len(each) for each in told] == [0, 1, 2], "each attempt is told why those before it were refused"

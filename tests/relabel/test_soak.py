@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from agenther_live.buffer.schema import state
 from agenther_live.live import Live
 from tests.openai_server import OpenAIServer, Reply, hang, refuse, say
 from tests.relabel.world import asks_for, good, verdict
@@ -56,6 +58,13 @@ class Weather:
         return say(good(request), usage=USAGE)
 
 
+def due_again(live: Live) -> int:
+    """How many trajectories are still to be relabeled; one that used up its tries is errored for good."""
+    with live.buffer.reading() as tx:
+        waits = state.c.stage.in_(("waiting", "queued")) | state.c.retry_at.is_not(None)
+        return len(tx.rows(select(state.c.trajectory_id).where(waits)))
+
+
 @pytest.mark.parametrize(("n", "share"), [(50, 0.25), pytest.param(3000, 0.1, marks=pytest.mark.faults)])
 def test_every_trajectory_comes_to_an_end(tmp_path: Path, n: int, share: float) -> None:
     weather, home = Weather(share), tmp_path / "home"
@@ -72,13 +81,14 @@ def test_every_trajectory_comes_to_an_end(tmp_path: Path, n: int, share: float) 
             concurrency=32,
             batch=max(200, n),  # else each round waits for its own hangs
             canary_share=0.0,
+            tokens_per_day=10**9,  # the default ends the day after some 1,900 of 3,000
+            spend_per_day_usd=1e6,
         ) as live:
             assert live.import_transcripts(write_records(tmp_path / "runs.jsonl", n)).imported == n
             deadline = time.monotonic() + 60 + n / 2
             while time.monotonic() < deadline:
                 live.run_until_idle()
-                again = "select count(*) from trajectories where stage not in ('relabeled', 'rejected')"
-                if not live.buffer.sql(again).fetchall()[0][0]:
+                if not due_again(live):
                     break
                 time.sleep(0.5)
 

@@ -61,16 +61,20 @@ def marker_of(request: dict[str, Any]) -> str:
 
 
 def asks_for(request: dict[str, Any]) -> str:
-    """Which question a request puts: the keys of its reply tell."""
-    keys = request["messages"][-1]["content"].rsplit("The keys of the reply are: ", 1)[1]
+    """Which question a request puts: the keys that its instructions describe tell."""
+    keys = request["messages"][0]["content"]
     return {"failure_type": "detect", "better_options": "judge", "last_message": "relabel"}.get(
         next((key for key in ("failure_type", "better_options", "last_message") if key in keys), ""), "extract"
     )
 
 
 def record(request: dict[str, Any]) -> dict[str, Any]:
-    """The data that a prompt shows."""
-    return dict(json.loads(request["messages"][-1]["content"].split("\n")[1]))
+    """The data that a prompt shows, with every text as text: of a result that is JSON it shows the value."""
+    shown = dict(json.loads(request["messages"][-1]["content"].split("\n")[1]))
+    for message in shown["messages"]:
+        if not isinstance(message.get("text", ""), str):
+            message["text"] = json.dumps(message["text"])
+    return shown
 
 
 def proposal(request: dict[str, Any], **changes: Any) -> dict[str, Any]:

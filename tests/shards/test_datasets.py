@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from agenther_live.settings import ShardFormat
+from agenther_live.shards.check import check
 from agenther_live.shards.formats import encode, row
 from agenther_live.shards.publish import publish_due
 from agenther_live.shards.rotate import Limits
@@ -111,11 +113,15 @@ def test_the_readme_makes_each_format_a_configuration(datasets, tmp_path, files)
 
 
 def test_dataset_info_leads_to_the_live_shards(datasets, tmp_path):
-    """The same calls that LLaMA-Factory's loader makes for a `script_url` entry."""
+    """The same calls that LLaMA-Factory's loader makes for a `script_url` entry, beside other formats."""
     ledger = SqliteLedger(tmp_path / "ledger.db")
-    ledger.add([plain(n) for n in range(3)])
+    ledger.add([plain(n) for n in range(3)] + [a_pair(4)])
     root = tmp_path / "shards"
-    publish_due(ledger, root, ("sharegpt",), now=AT, flush=True)
+    formats: tuple[ShardFormat, ...] = ("sharegpt", "trl_dpo")
+    publish_due(ledger, root, formats, now=AT, flush=True)
+    # What the `datasets` of its pins cannot read is not in the list that it is led to.
+    assert "dtype: json" in (root / "README.md").read_text()
+    assert "dtype" not in (root / "sharegpt/README.md").read_text()
     entry = json.loads((root / "dataset_info.json").read_text())["agenther_sharegpt"]
     loaded = datasets.load_dataset(
         path=os.path.join(root, entry["script_url"]),
@@ -125,3 +131,8 @@ def test_dataset_info_leads_to_the_live_shards(datasets, tmp_path):
     )
     assert [made[entry["columns"]["messages"]][0]["from"] for made in loaded] == ["human"] * 3
     assert [made[entry["columns"]["system"]] for made in loaded] == [""] * 3
+    ledger.retract([found.sample_id for found in read_rows(root, "sharegpt")], "all of them")
+    publish_due(ledger, root, formats, now=AT, flush=True)
+    assert not (root / "sharegpt/README.md").exists()
+    assert "agenther_sharegpt" not in (root / "dataset_info.json").read_text()
+    assert check(root).bad == []

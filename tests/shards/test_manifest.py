@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_retractions_are_numbered_and_said_once(tmp_path):
 def test_live_is_the_latest_revision(tmp_path):
     entries = [entry(1), entry(2), entry(1, 1), entry(3), entry(3, 1, rows=0)]
     assert [one.path for one in live(entries)] == ["trl_sft/00000001.r1.jsonl", "trl_sft/00000002.jsonl"]
+
+
+@pytest.mark.parametrize("path", ["../../elsewhere", "/etc/hosts", "trl_sft/../../x"])
+def test_a_path_stays_below_the_root(tmp_path, path):
+    manifest = Manifest(tmp_path)
+    manifest.add(replace(entry(1), path=path))
+    with pytest.raises(ShardError, match="leads out of the folder"):
+        manifest.entries()
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"[]\n", b'{"v": 9}\n', b"\n", b'{"v": 1, "seq": 1}\n'])

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agenther_live.errors import ShardError
+from agenther_live import Live
+from agenther_live.errors import ShardError, UsageError
 from agenther_live.shards.check import check
 from agenther_live.shards.heldout import HeldOut
 from agenther_live.shards.manifest import Manifest, live
@@ -129,6 +130,20 @@ def test_nothing_held_out_is_published(ledger, root):
     assert check(root, held_out=HeldOut([plain(4).goal])).bad != []
 
 
+def test_the_first_goals_are_held_out_too(ledger, root):
+    """The split goes by a goal's hash from the first sample on, when no trajectory with a held-out goal is known."""
+    samples = [hindsight(n) for n in range(40)]
+    held = HeldOut(share=0.5)
+    ledger.add(samples)
+    report = publish(ledger, root, held_out=held)
+    barred = {one.sample_id for one in samples if held.reason(one)}
+    assert 10 < len(barred) < 40
+    assert report.set_aside == Counter(held_out=len(barred))
+    assert set(ids(root)) == {one.sample_id for one in samples} - barred
+    assert check(root, held_out=held).bad == []
+    assert check(root, held_out=HeldOut(share=0.9)).bad != []
+
+
 def test_retraction_reaches_readers_lists_and_check(ledger, root):
     samples = [plain(n) for n in range(4)]
     ledger.add(samples)
@@ -157,7 +172,7 @@ def test_check_sees_damage(ledger, root):
     ledger.add([plain(n) for n in range(4)])
     publish(ledger, root)
     path = root / "trl_sft/00000001.jsonl"
-    good = path.read_bytes()
+    good, readme = path.read_bytes(), (root / "README.md").read_bytes()
     path.write_bytes(good.replace(b"Quite.", b"Quite!"))
     assert "other bytes" in check(root).bad[0].reason
     with pytest.raises(ShardError, match="other bytes"):
@@ -168,11 +183,28 @@ def test_check_sees_damage(ledger, root):
     assert check(root).bad == []
     (root / "README.md").write_text("---\n---\n")
     assert len(check(root).bad) == 2
+    (root / "README.md").write_text("by hand\n")
+    assert [bad.path for bad in check(root).bad] == ["README.md"]
+    (root / "README.md").write_bytes(readme)
+    (root / "dataset_info.json").write_text("{")
+    assert [bad.path for bad in check(root).bad] == ["dataset_info.json"]
     lines = (root / "manifest.jsonl").read_bytes().splitlines(keepends=True)
     (root / "manifest.jsonl").write_bytes(b"".join(reversed(lines)))
     assert any("comes after" in bad.reason for bad in check(root).bad)
     (root / "manifest.jsonl").write_bytes(b"garbage\n" + b"".join(lines))
     assert "line 1" in check(root).bad[0].reason
+
+
+def test_a_named_folder_is_one_of_shards(ledger, root, tmp_path):
+    ledger.add([plain(1)])
+    publish(ledger, root)
+    live = Live(tmp_path / "home")
+    assert live.check_shards(root).checked == 1
+    (tmp_path / "nothing yet").mkdir()
+    assert live.check_shards(tmp_path / "nothing yet").bad == []
+    for slip in (root.parent, root / "trl_sft", tmp_path / "shard"):
+        with pytest.raises(UsageError, match=r"there is no manifest\.jsonl"):
+            live.check_shards(slip)
 
 
 def test_an_unpublished_file_is_nothing(ledger, root):

@@ -72,21 +72,21 @@ def answers(published: list[dict[str, Any]], key: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("tool", "fmt", "recipe", "messages"),
+    ("tool", "fmt", "recipe", "messages", "a_set"),
     [
-        ("llamafactory", "sharegpt", "llamafactory_sft.yaml", "conversations"),
-        ("swift", "swift_sft", "swift_sft.yaml", "messages"),
-        ("axolotl", "axolotl_sft", "axolotl_sft.yaml", "messages"),
+        ("llamafactory", "sharegpt", "llamafactory_sft.yaml", "conversations", False),
+        ("llamafactory", "sharegpt", "llamafactory_sft.yaml", "conversations", True),
+        ("swift", "swift_sft", "swift_sft.yaml", "messages", False),
+        ("axolotl", "axolotl_sft", "axolotl_sft.yaml", "messages", False),
     ],
 )
 def test_sft_rows_are_read_and_none_is_skipped(
-    tool: str, fmt: Any, recipe: str, messages: str, rows: Any, shards: Path, model: Path, tmp_path: Path
+    tool: str, fmt: Any, recipe: str, messages: str, a_set: bool, rows: Any, shards: Path, model: Path, tmp_path: Path
 ) -> None:
-    # LLaMA-Factory is pinned to a `datasets` that cannot read the README of the preference formats: it gets a set.
-    folder = shards
-    if tool == "llamafactory":
+    folder = shards  # with every format in it
+    if a_set:
         folder = tmp_path / "set"
-        pull(shards, "llamafactory", consumer="converters", out=folder, everything=True)
+        pull(shards, tool, consumer="converters", out=folder, everything=True)
     told = read(tool, recipe, folder, model, tmp_path)
     published = rows(fmt)
     assert told["rows"] == len(published)
