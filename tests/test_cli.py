@@ -406,6 +406,14 @@ def test_a_pipe_that_closes_early_is_no_error(demo_home: Path) -> None:
     assert "Exception" not in done.stderr
 
 
+def test_a_closed_output_is_no_error(home: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{AGENTHER} shards ls --home {home} --json >&-"],
+        stderr=subprocess.PIPE, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_terminal_that_cannot_show_a_character(demo_home: Path) -> None:
     done = subprocess.run(
         [AGENTHER, "status", "--home", demo_home],

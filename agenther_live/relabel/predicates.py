@@ -70,8 +70,8 @@ _MORE = (
     r"greater than|higher than|better than"
 )
 _BEFORE = re.compile(rf"\b(?P<op>(?P<less>{_LESS})|(?P<more>{_MORE}))\s+(?:of\s+)?{_NUM}{_AFTER}", re.IGNORECASE)
-_BEHIND = re.compile(
-    rf"{_NUM}(?P<unit>(?:\s?(?:[$€£%]|[A-Za-z]+)){{0,3}}?),?\s+"
+_BEHIND = re.compile(  # a number begins at its first digit and a unit's word ends at its last letter: no cubic search
+    rf"(?<!\d){_NUM}(?P<unit>(?:\s?(?:[$€£%]|[A-Za-z]+(?![A-Za-z]))){{0,3}}?),?\s+"
     r"(?P<op>(?P<less>or less|or fewer|or under|or below|at most|max(?:imum)?|or sooner|or cheaper)|"
     r"(?P<more>or more|or higher|or above|at least|minimum))\b",
     re.IGNORECASE,

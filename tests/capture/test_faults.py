@@ -190,7 +190,7 @@ def faulty_journal(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         def fstat(fd: int) -> os.stat_result:
             if writer._appender._file is not None and fd == writer._appender._file.fileno():
                 if how == "hangs":
-                    release.wait(20)
+                    release.wait(3)
                 raise {"refuses": OSError(errno.EIO, "I/O"), "memory": MemoryError()}.get(how) or RuntimeError(how)
             return real(fd)
 

@@ -46,7 +46,7 @@ def _many_runs(folder: Path, runs: int) -> None:
     recording.clean()
 
 
-@pytest.mark.parametrize("runs", [600, pytest.param(10_000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("runs", [1200, pytest.param(10_000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])])
 def test_nothing_grows_with_the_number_of_runs(tmp_path: Path, runs: int):
     """In a process of its own: what other tests left behind moves, too."""
     assert forking.run(_many_runs, tmp_path, runs, seconds=500) == 0
