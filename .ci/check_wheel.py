@@ -22,7 +22,11 @@ import agenther_live, agenther_live.buffer, agenther_live.integrations
 found = [module.name for module in pkgutil.walk_packages(agenther_live.__path__, "agenther_live.")]
 for name in found:
     # Alembic runs env.py itself; imported by hand it has no context. Trainers and PostgreSQL are extras.
-    apart = ("agenther_live.buffer.migrations.env", "agenther_live.buffer.postgresql", "agenther_live.integrations.trl")
+    apart = (
+        "agenther_live.buffer.migrations.env",
+        "agenther_live.buffer.engines.postgresql",
+        "agenther_live.integrations.trl",
+    )
     if not name.startswith(apart):
         importlib.import_module(name)
 """

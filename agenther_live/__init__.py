@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from agenther_live.errors import AgentHERError
     from agenther_live.live import Live
     from agenther_live.settings import Settings
-    from agenther_live.shards.follow import ShardStream
+    from agenther_live.shards.reading.follow import ShardStream
     from agenther_live.trajectory import Message, Outcome, Trajectory
 
 __all__ = ["AgentHERError", "Live", "Message", "Outcome", "Settings", "ShardStream", "Trajectory"]
@@ -19,7 +19,7 @@ _HOMES = {
     "Message": "trajectory",
     "Outcome": "trajectory",
     "Settings": "settings",
-    "ShardStream": "shards.follow",
+    "ShardStream": "shards.reading.follow",
     "Trajectory": "trajectory",
 }
 

@@ -26,8 +26,8 @@ from agenther_live.relabel.template import TemplateRelabeler
 from agenther_live.replies import Replies, marker_key
 from agenther_live.scheduler import Parts
 from agenther_live.settings import Settings
-from agenther_live.shards.mirror import Mirror
-from agenther_live.shards.objects import ObjectStore
+from agenther_live.shards.stores.mirror import Mirror
+from agenther_live.shards.stores.objects import ObjectStore
 from agenther_live.trust import cheapest_first, judges_itself
 
 __all__ = ["build_parts", "check_models"]

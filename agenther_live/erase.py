@@ -24,9 +24,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from agenther_live.buffer import audit
-from agenther_live.buffer.compact import compact
-from agenther_live.buffer.erase import (
+from agenther_live.buffer.store import Buffer
+from agenther_live.buffer.upkeep import audit
+from agenther_live.buffer.upkeep.compact import compact
+from agenther_live.buffer.upkeep.erase import (
     Kind,
     Scope,
     complete,
@@ -37,17 +38,16 @@ from agenther_live.buffer.erase import (
     resolve,
     take_back,
 )
-from agenther_live.buffer.store import Buffer
-from agenther_live.buffer.tombstones import Tombs, entomb, lift_tombstones
+from agenther_live.buffer.upkeep.tombstones import Tombs, entomb, lift_tombstones
 from agenther_live.errors import AgentHERError, HomeError, UsageError
 from agenther_live.fleet import check_folder
 from agenther_live.home import Home
 from agenther_live.journal import Reader
 from agenther_live.journal.segments import list_segments
 from agenther_live.replies import Replies
-from agenther_live.shards.manifest import Manifest
-from agenther_live.shards.publish import retract_due
-from agenther_live.shards.purge import readers, remove_replaced
+from agenther_live.shards.files.manifest import Manifest
+from agenther_live.shards.files.publish import retract_due
+from agenther_live.shards.files.purge import readers, remove_replaced
 
 __all__ = [
     "COMPACT",

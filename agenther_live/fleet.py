@@ -21,7 +21,7 @@ from agenther_live.errors import ShardError, UsageError
 from agenther_live.home import Home
 from agenther_live.journal import Batch, Cursor, Reader
 from agenther_live.journal.segments import is_locked, list_segments
-from agenther_live.shards.manifest import Manifest
+from agenther_live.shards.files.manifest import Manifest
 
 __all__ = [
     "EVERYTHING",

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from agenther_live.relabel.probe import Finding
     from agenther_live.retraction import Retracted
     from agenther_live.settings import ShardFormat
-    from agenther_live.shards.check import CheckReport
-    from agenther_live.shards.follow import ShardStream
+    from agenther_live.shards.checks.check import CheckReport
+    from agenther_live.shards.reading.follow import ShardStream
 
 __all__ = ["Live", "TrajectoryHandle"]
 
@@ -390,7 +390,7 @@ class Live:
             WorkerRunning: a worker holds the home.
             BufferError: the database refuses; nothing was copied.
         """
-        from agenther_live.buffer.migrate import migrate
+        from agenther_live.buffer.engines.migrate import migrate
         from agenther_live.buffer.store import Buffer
 
         target = Buffer(to, settings=self.settings)
@@ -417,13 +417,13 @@ class Live:
         Raises:
             UsageError: an argument has a value that is not allowed.
         """
-        from agenther_live.shards.follow import ShardStream
+        from agenther_live.shards.reading.follow import ShardStream
 
         return ShardStream(self.settings.shards or self.home.shards, fmt, consumer=consumer, **options)
 
     def published_version(self, consumer: str) -> str | None:
         """Give the policy version of a trainer's last committed checkpoint, to say in `attach` which policy acts."""
-        from agenther_live.shards.policy import published_version
+        from agenther_live.shards.reading.policy import published_version
 
         return published_version(self.settings.shards or self.home.shards, consumer)
 
@@ -531,13 +531,13 @@ class Live:
         Raises:
             UsageError: the folder is none of shards; the tokenizer cannot be loaded, or transformers is not installed.
         """
-        from agenther_live.shards.check import check
-        from agenther_live.shards.heldout import HeldOut
-        from agenther_live.shards.manifest import MANIFEST
+        from agenther_live.shards.checks.check import check
+        from agenther_live.shards.files.heldout import HeldOut
+        from agenther_live.shards.files.manifest import MANIFEST
 
         render = None
         if tokenizer is not None:
-            from agenther_live.shards.templates import renderer
+            from agenther_live.shards.checks.templates import renderer
 
             render = renderer(tokenizer)
         if folder is not None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import WorkerRunning
-from agenther_live.shards.manifest import Manifest, live
-from agenther_live.shards.publish import retract_due
-from agenther_live.shards.purge import Reading, readers
+from agenther_live.shards.files.manifest import Manifest, live
+from agenther_live.shards.files.publish import retract_due
+from agenther_live.shards.files.purge import Reading, readers
 
 __all__ = ["Retracted", "retract"]
 

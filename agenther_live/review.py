@@ -18,9 +18,9 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from agenther_live.buffer import reviews
-from agenther_live.buffer.engine import done_again
-from agenther_live.buffer.reviews import Entry, Kind, Word
+from agenther_live.buffer.engines.engine import done_again
+from agenther_live.buffer.people import reviews
+from agenther_live.buffer.people.reviews import Entry, Kind, Word
 from agenther_live.buffer.store import Buffer
 from agenther_live.clock import utcnow
 from agenther_live.ids import content_hash

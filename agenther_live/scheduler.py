@@ -44,11 +44,11 @@ from agenther_live.relabel.models import Detector, Extractor, Judge, Policy, Rel
 from agenther_live.replies import Replies, about
 from agenther_live.rest import Rest, stamp_of
 from agenther_live.settings import Settings
-from agenther_live.shards.admit import Mixing
-from agenther_live.shards.heldout import HeldOut
-from agenther_live.shards.mirror import Mirror
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.rotate import Limits
+from agenther_live.shards.files.admit import Mixing
+from agenther_live.shards.files.heldout import HeldOut
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.files.rotate import Limits
+from agenther_live.shards.stores.mirror import Mirror
 from agenther_live.trajectory import Evidence, Trajectory
 from agenther_live.trust import UNDO_SECONDS, Desk, before_emission, open_desk
 from agenther_live.trust import figures as trust_figures

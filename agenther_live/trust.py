@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agenther_live.buffer import reviews, trust
-from agenther_live.buffer.engine import done_again
+from agenther_live.buffer.engines.engine import done_again
+from agenther_live.buffer.people import reviews, trust
 from agenther_live.buffer.store import Buffer, Claim
 from agenther_live.ids import content_hash
 from agenther_live.labels import Relabeling

@@ -16,8 +16,8 @@ from typing import Any, cast
 import orjson
 
 from agenther_live import erase, requests
-from agenther_live.buffer import audit, retention
-from agenther_live.buffer.erase import Kind
+from agenther_live.buffer.upkeep import audit, retention
+from agenther_live.buffer.upkeep.erase import Kind
 from agenther_live.erase import Place, Target
 from agenther_live.errors import AgentHERError, HomeError, UsageError
 from agenther_live.home import Home

@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from agenther_live import Live  # noqa: E402
-from agenther_live.buffer import retention  # noqa: E402
 from agenther_live.buffer.schema import metadata  # noqa: E402
 from agenther_live.buffer.store import Buffer  # noqa: E402
+from agenther_live.buffer.upkeep import retention  # noqa: E402
 from agenther_live.journal import Reader, Writer  # noqa: E402
 from agenther_live.settings import load_settings  # noqa: E402
 from benchmarks.common import machine, save, show  # noqa: E402

@@ -29,43 +29,36 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agenther_live.assemble import assemble
-from agenther_live.buffer import (
-    calls,
-    evidence,
-    figures,
-    ingest,
-    leases,
-    ledger,
-    migrations,
-    pairs,
-    replay,
-    tombstones,
-    work,
-)
-from agenther_live.buffer import samples as sample_store
-from agenther_live.buffer.calls import Call, Spend
-from agenther_live.buffer.duckdb import DuckDB
-from agenther_live.buffer.engine import Engine, Transaction, any_of, done_again
-from agenther_live.buffer.fresh import make_schema
-from agenther_live.buffer.importing import ImportReport, add_trajectories
-from agenther_live.buffer.ingest import Assemble, IngestReport
-from agenther_live.buffer.leases import Lessee
-from agenther_live.buffer.query import Result
-from agenther_live.buffer.replay import Draw, Plan, Strategy
+from agenther_live.buffer import migrations
+from agenther_live.buffer.engines.duckdb import DuckDB
+from agenther_live.buffer.engines.engine import Engine, Transaction, any_of, done_again
+from agenther_live.buffer.engines.fresh import make_schema
+from agenther_live.buffer.intake import evidence, ingest
+from agenther_live.buffer.intake.importing import ImportReport, add_trajectories
+from agenther_live.buffer.intake.ingest import Assemble, IngestReport
+from agenther_live.buffer.intake.trajectories import current, load, load_states, mark_unsettled
+from agenther_live.buffer.output import ledger, pairs, replay
+from agenther_live.buffer.output import samples as sample_store
+from agenther_live.buffer.output.replay import Draw, Plan, Strategy
+from agenther_live.buffer.people import figures
+from agenther_live.buffer.people.query import Result
+from agenther_live.buffer.people.snapshot import snapshot
 from agenther_live.buffer.schema import meta, sample_state, state, trajectories
-from agenther_live.buffer.settle import settle
-from agenther_live.buffer.snapshot import snapshot
-from agenther_live.buffer.trajectories import current, load, load_states, mark_unsettled
-from agenther_live.buffer.waits import next_due
-from agenther_live.buffer.work import Claim
+from agenther_live.buffer.turn import calls, leases, work
+from agenther_live.buffer.turn.calls import Call, Spend
+from agenther_live.buffer.turn.leases import Lessee
+from agenther_live.buffer.turn.settle import settle
+from agenther_live.buffer.turn.waits import next_due
+from agenther_live.buffer.turn.work import Claim
+from agenther_live.buffer.upkeep import tombstones
 from agenther_live.clock import utcnow
 from agenther_live.errors import BufferVersion, SettingsError
 from agenther_live.journal import Batch, Cursor
 from agenther_live.labels import Relabeling, Sample
 from agenther_live.settings import Settings, ShardFormat
-from agenther_live.shards.publish import Due, Unfinished
-from agenther_live.shards.rotate import Backlog
-from agenther_live.shards.writer import ShardFile
+from agenther_live.shards.files.publish import Due, Unfinished
+from agenther_live.shards.files.rotate import Backlog
+from agenther_live.shards.files.writer import ShardFile
 from agenther_live.trajectory import Evidence, Trajectory
 
 __all__ = ["Buffer", "Claim", "Draw", "ImportReport", "IngestReport", "Spend", "make_views", "views_sql"]
@@ -626,7 +619,7 @@ def _postgresql(url: URL) -> Engine:
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise SettingsError(f"buffer = {shown!r}: postgresql+psycopg://… is the driver that this version has")
     try:
-        from agenther_live.buffer.postgresql import PostgreSQL
+        from agenther_live.buffer.engines.postgresql import PostgreSQL
     except ImportError as error:
         raise SettingsError(
             f"buffer = {shown!r}: {error.name or 'psycopg'} is not installed: pip install 'agenther-live[postgresql]'"

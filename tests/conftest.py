@@ -43,10 +43,34 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
         yield server
 
 
-LONG = ("test_fastapi_service", "test_worker", "test_real_input", "test_kills", "test_panel_http", "test_cli", "test_live",
-        "test_files", "test_walk", "test_attacks", "test_soak", "test_demo", "test_delete", "test_langgraph_server",
-        "test_odd_runs", "test_faults", "test_metrics", "test_work", "test_postgresql", "test_redact", "test_publish",
-        "test_pairs", "test_ingest", "test_replay", "test_doctor", "test_retention")  # fmt: skip
+LONG = [
+    "test_fastapi_service",
+    "test_worker",
+    "test_real_input",
+    "test_kills",
+    "test_panel_http",
+    "test_cli",
+    "test_live",
+    "test_files",
+    "test_walk",
+    "test_attacks",
+    "test_soak",
+    "test_demo",
+    "test_delete",
+    "test_langgraph_server",
+    "test_odd_runs",
+    "test_faults",
+    "test_metrics",
+    "test_work",
+    "test_postgresql",
+    "test_redact",
+    "test_publish",
+    "test_pairs",
+    "test_ingest",
+    "test_replay",
+    "test_doctor",
+    "test_retention",
+]
 
 
 @pytest.hookimpl(tryfirst=True)

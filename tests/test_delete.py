@@ -17,11 +17,11 @@ import pytest
 from sqlalchemy import text
 
 from agenther_live import Live, erase
-from agenther_live.buffer import apart
-from agenther_live.buffer.erase import KEPT
+from agenther_live.buffer.engines import apart
 from agenther_live.buffer.schema import metadata
+from agenther_live.buffer.upkeep.erase import KEPT
 from agenther_live.errors import BufferError, ShardError, UsageError
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import relabeled
 from tests.openai_server import OpenAIServer

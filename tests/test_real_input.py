@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from agenther_live.live import Live
-from agenther_live.shards.heldout import SIMILAR, is_held_out, shingles, similarity
+from agenther_live.shards.files.heldout import SIMILAR, is_held_out, shingles, similarity
 
 FOLDER = Path(os.environ.get("AGENTHER_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "dev"
 FILES = sorted(FOLDER.glob("*.jsonl.gz")) if FOLDER.is_dir() else []

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import text
 
 from agenther_live import Live, upkeep
-from agenther_live.buffer import retention
+from agenther_live.buffer.upkeep import retention
 from agenther_live.erase import Place
 from agenther_live.journal import Reader
 from agenther_live.replies import Replies
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 from agenther_live.upkeep import Upkeep
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import relabeled

@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from agenther_live import Live
-from agenther_live.buffer import trust
+from agenther_live.buffer.people import trust
 from agenther_live.clock import utcnow
 from agenther_live.errors import UsageError
 from agenther_live.labels import Canary, Relabeling, Verdict

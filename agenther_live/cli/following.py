@@ -14,8 +14,8 @@ from agenther_live.cli.root import shards_app
 from agenther_live.cli.tools import err, open_live, show_result, stopping_on_signals
 
 if TYPE_CHECKING:
-    from agenther_live.shards.follow import ShardStream, StreamRow
-    from agenther_live.shards.pull import Pulled
+    from agenther_live.shards.reading.follow import ShardStream, StreamRow
+    from agenther_live.shards.reading.pull import Pulled
 
 FromOption = Annotated[
     str | None, typer.Option("--from", help="A folder of shards or a URL (s3://…). Default: that of the home.")
@@ -46,8 +46,8 @@ def shards_follow(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows themselves, a JSON object a line.")] = False,
 ) -> None:
     """Print published rows as they come, each once, until Ctrl-C."""
-    from agenther_live.shards.follow import ShardStream
-    from agenther_live.shards.pull import NAMES
+    from agenther_live.shards.reading.follow import ShardStream
+    from agenther_live.shards.reading.pull import NAMES
 
     where = _root(home, root)
     stream = ShardStream(
@@ -74,7 +74,7 @@ def _print(stream: ShardStream, as_json: bool, *, commit: bool) -> None:
 
     Printed first and committed then: whoever kills it in between sees up to `COMMIT_ROWS` rows again.
     """
-    from agenther_live.shards.formats import encode
+    from agenther_live.shards.rows.formats import encode
 
     printed = 0
     for found in stream.rows(wait=False):
@@ -110,7 +110,7 @@ def shards_pull(
     as_json: JsonOption = False,
 ) -> None:
     """Write a finite set of rows with its hash and lineage, for a training run that begins and ends."""
-    from agenther_live.shards.pull import pull
+    from agenther_live.shards.reading.pull import pull
 
     done = pull(_root(home, root), fmt, consumer=consumer, out=out, everything=everything, max_staleness=max_staleness)
     show_result(as_json, done.as_dict(), lambda: _told(done))

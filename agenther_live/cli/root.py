@@ -40,7 +40,7 @@ def main() -> None:
     """Run the command line; a user's mistake gives a message and an exit code, never a traceback."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # started with it closed: what would be told goes nowhere
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, io.StringIO())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character still gets the rest

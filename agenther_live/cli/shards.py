@@ -17,8 +17,8 @@ from agenther_live.cli.tools import open_live, show_result
 @shards_app.command("ls", epilog="Example: agenther-live shards ls --json")
 def shards_ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the published shards."""
-    from agenther_live.shards.manifest import Manifest
-    from agenther_live.shards.manifest import live as published
+    from agenther_live.shards.files.manifest import Manifest
+    from agenther_live.shards.files.manifest import live as published
 
     with open_live(home) as live:
         entries = published(Manifest(live.home.shards).entries())

@@ -19,7 +19,7 @@ from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, UsageError
 
 if TYPE_CHECKING:
-    from agenther_live.buffer.reviews import Kind
+    from agenther_live.buffer.people.reviews import Kind
     from agenther_live.relabel.certify import Certificate
 
 AgentOption = Annotated[str | None, typer.Option("--agent", help="Of this agent only.")]
@@ -37,7 +37,7 @@ def review(
     as_json: Annotated[bool, typer.Option("--json", help="Print what waits as JSON, and ask nothing.")] = False,
 ) -> None:
     """Label samples and disputed outcomes, one at a time; what you rejected is taken back when you quit."""
-    from agenther_live.buffer.reviews import KINDS
+    from agenther_live.buffer.people.reviews import KINDS
     from agenther_live.review import Session, queue
 
     chosen: Kind | None = next((each for each in KINDS if each == kind), None)
@@ -71,7 +71,7 @@ def certify_(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether people's labels of accepted samples certify a precision, at 100, 200, 400 and 800 labels."""
-    from agenther_live.buffer import reviews
+    from agenther_live.buffer.people import reviews
     from agenther_live.relabel.certify import LOOKS, certify, limits
 
     for name, value in (("--precision", precision), ("--confidence", confidence)):
@@ -169,7 +169,7 @@ def trust_clear(
 
     Held samples stay held until they are reviewed, unless --release or --withdraw says what becomes of them.
     """
-    from agenther_live.buffer import trust
+    from agenther_live.buffer.people import trust
 
     if release and withdraw:
         raise UsageError("--release and --withdraw: one of them")

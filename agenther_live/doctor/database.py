@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 from agenther_live.buffer import migrations
-from agenther_live.buffer.compact import look
-from agenther_live.buffer.duckdb import DuckDB
-from agenther_live.buffer.tombstones import Tombs
+from agenther_live.buffer.engines.duckdb import DuckDB
+from agenther_live.buffer.upkeep.compact import look
+from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.doctor.findings import Exam, Finding
 from agenther_live.errors import AgentHERError
 

@@ -9,18 +9,18 @@ from typing import get_args
 
 import orjson
 
-from agenther_live.buffer.adopt import adopt_shard, samples_of
 from agenther_live.buffer.store import Buffer
+from agenther_live.buffer.upkeep.adopt import adopt_shard, samples_of
 from agenther_live.doctor.findings import Exam, Finding
 from agenther_live.errors import ShardError
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.catalog import SHAREGPT_README
-from agenther_live.shards.formats import encode, row
-from agenther_live.shards.manifest import Entry, Manifest, live
-from agenther_live.shards.parquet import to_parquet
-from agenther_live.shards.publish import recover
-from agenther_live.shards.stream import row_id, verified_lines
-from agenther_live.shards.writer import TEMPORARY, file_sha256, replace_file
+from agenther_live.shards.files.catalog import SHAREGPT_README
+from agenther_live.shards.files.manifest import Entry, Manifest, live
+from agenther_live.shards.files.parquet import to_parquet
+from agenther_live.shards.files.publish import recover
+from agenther_live.shards.files.writer import TEMPORARY, file_sha256, replace_file
+from agenther_live.shards.reading.stream import row_id, verified_lines
+from agenther_live.shards.rows.formats import encode, row
 
 __all__ = ["check_shards"]
 

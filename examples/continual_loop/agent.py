@@ -45,8 +45,8 @@ class PolicyModel(BaseChatModel):
         if isinstance(turn, str):
             message = AIMessage(turn)
         else:
-            name, args = turn
-            message = AIMessage("", tool_calls=[{"name": name, "args": args, "id": f"call_{len(messages)}"}])
+            name, args, said = turn
+            message = AIMessage(said, tool_calls=[{"name": name, "args": args, "id": f"call_{len(messages)}"}])
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @torch.no_grad()
@@ -129,9 +129,9 @@ def _tools(world: World, runs: dict[str, Run]) -> list[BaseTool]:
         return act(config, "check_stock")
 
     @tool
-    def list_offers(item: str, config: RunnableConfig) -> dict[str, Any]:
-        """List the offers for an item."""
-        return act(config, "list_offers", item=item)
+    def list_offers(code: str, config: RunnableConfig) -> dict[str, Any]:
+        """List the offers for the item of a code, dearest first."""
+        return act(config, "list_offers", code=code)
 
     @tool
     def place_order(shop: str, city: str, quantity: int, config: RunnableConfig) -> dict[str, Any]:

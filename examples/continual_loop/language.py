@@ -1,6 +1,7 @@
 """The worlds' language: one token a word, a chat template with generation markers, and turns read back.
 
-A call is its arguments and then the tool's name (`k3 pick`), so that what was chosen is the first word of a turn. Tool
+A call is its arguments and then the tool's name (`k3 pick`); what the agent says beside it comes first (`fits not not
+acme oslo 2 place_order`: its verdict on each offer). Tool
 results are JSON; the tokenizer's normalizer drops keys and punctuation, so `{"item": "lamp"}` is the one token
 `lamp`. `encode` gives the same tokens as the tokenizer with its template (a test holds them equal), 50 times faster.
 """
@@ -31,14 +32,16 @@ WORDS = [
     *(f"{letter}{n}" for letter in "kwc" for n in range(12)),
     *map(str, range(10)),
 ]
+VERDICTS = frozenset(("fits", "not"))
+"""What an agent may say of each offer before it orders."""
 VOCABULARY = {word: at for at, word in enumerate(WORDS)}
 TEMPLATE = """\
 {%- for message in messages %}
 {%- if message.role == 'assistant' %}{{ '<agent> ' }}{% generation %}
+{{- message.content ~ ' ' if message.content else '' }}
 {%- for call in message.tool_calls or [] %}
 {%- for value in call.function.arguments.values() if value is not none %}{{ value ~ ' ' }}{% endfor %}
-{{- call.function.name ~ ' ' }}{% endfor %}
-{{- message.content ~ ' ' if message.content else '' }}<end>{% endgeneration %}{{ ' ' }}
+{{- call.function.name ~ ' ' }}{% endfor %}<end>{% endgeneration %}{{ ' ' }}
 {%- elif message.role == 'tool' %}{{ '<tool> ' ~ message.content ~ ' <end> ' }}
 {%- else %}{{ '<user> ' ~ message.content ~ ' <end> ' }}{% endif %}
 {%- endfor %}{% if add_generation_prompt %}{{ '<agent>' }}{% endif %}"""
@@ -68,12 +71,12 @@ def turn_words(message: Mapping[str, Any]) -> list[str]:
         return [TOOL, *plain(content), END]
     if role != "assistant":
         return [USER, *content.split(), END]
-    words = [AGENT]
+    words = [AGENT, *content.split()]
     for call in message.get("tool_calls") or ():
         args = call["function"]["arguments"]
         args = json.loads(args) if isinstance(args, str) else args
         words += [*map(str, args.values()), call["function"]["name"]]
-    return [*words, *content.split(), END]
+    return [*words, END]
 
 
 def encode(messages: Sequence[Mapping[str, Any]], trained: Sequence[bool] | None = None) -> tuple[list[int], list[int]]:
@@ -88,11 +91,14 @@ def encode(messages: Sequence[Mapping[str, Any]], trained: Sequence[bool] | None
     return ids, mask
 
 
-def read_turn(words: Sequence[str], world: World) -> tuple[str, dict[str, Any]] | str:
-    """What an assistant turn says: a call (name and arguments), or a final answer in words."""
-    if words and words[-1] in world.tools and len(words) - 1 == len(world.tools[words[-1]]):
-        args: dict[str, Any] = dict(zip(world.tools[words[-1]], words, strict=False))
-        if "quantity" in args:
-            args["quantity"] = int(args["quantity"]) if args["quantity"].isdigit() else 0
-        return words[-1], args
+def read_turn(words: Sequence[str], world: World) -> tuple[str, dict[str, Any], str] | str:
+    """What an assistant turn says: a call (name, arguments, and words before it), or a final answer in words."""
+    if words and words[-1] in world.tools:
+        names = world.tools[words[-1]]
+        before = len(words) - 1 - len(names)
+        if before >= 0 and VERDICTS.issuperset(words[:before]):
+            args: dict[str, Any] = dict(zip(names, words[before:], strict=False))
+            if "quantity" in args:
+                args["quantity"] = int(args["quantity"]) if args["quantity"].isdigit() else 0
+            return words[-1], args, " ".join(words[:before])
     return " ".join(words)

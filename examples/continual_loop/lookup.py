@@ -1,8 +1,8 @@
 """The arm without learning: a table filled from the same episodes. What it reaches no policy may be praised for.
 
 World A: which code gave which word, read from the results; it calls the right tools in the right order, tries again
-after a timeout, and guesses a code that it never saw. World B: the place in the list that was ordered most often in
-successful runs with the same bounds, else in all of them.
+after a timeout, and guesses a code that it never saw. World B: the codes likewise, and the place in the list that was
+ordered most often in successful runs with the same bounds, else in all of them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from examples.continual_loop.capture import Captured
-from examples.continual_loop.worlds import Bought, Goal, Parcel, Parcels, Refusal, Run, World
+from examples.continual_loop.worlds import Bought, Goal, Offers, Parcel, Parcels, Refusal, Run, World
 
 __all__ = ["looked_up"]
 
 
 def looked_up(world: World, seen: Captured, goals: Sequence[Goal], seeds: Sequence[int]) -> float:
     """The share of goals that the table reaches."""
+    assert isinstance(world, Parcels | Offers)
     play = _parcels(world, seen) if isinstance(world, Parcels) else _offers(world, seen)
     reached = 0
     for goal, seed in zip(goals, seeds, strict=True):
@@ -70,10 +71,12 @@ def _parcels(world: Parcels, seen: Captured) -> Any:
     return play
 
 
-def _offers(world: World, seen: Captured) -> Any:
+def _offers(world: Offers, seen: Captured) -> Any:
     places: dict[Any, Counter[int]] = defaultdict(Counter)
+    known: dict[str, str] = {}
     for episode in seen.episodes:
         goal, calls = world.read(episode.goal), _calls(episode.messages)
+        known |= {result["item"]: args["code"] for tool, args, result in calls if tool == "list_offers"}
         rows = next((result["offers"] for tool, _, result in calls if tool == "list_offers"), None)
         if not episode.reached or not isinstance(goal, Bought) or rows is None:
             continue
@@ -86,7 +89,7 @@ def _offers(world: World, seen: Captured) -> Any:
     def play(run: Run, rng: random.Random) -> None:
         goal = run.goal
         assert isinstance(goal, Bought)
-        listed = _again(run, "list_offers", {"item": goal.item})
+        listed = _again(run, "list_offers", {"code": known.get(goal.item) or rng.choice(sorted(world.book))})
         counts = places.get((goal.quantity, goal.city, goal.limit)) or places[None]
         if listed is None or not counts:
             return

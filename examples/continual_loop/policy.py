@@ -166,7 +166,7 @@ class _Row:
             self.answer, self.over = turn, True
             return
         try:
-            told = [str(v) for v in _flat(self.run.act(*turn))]
+            told = [str(v) for v in _flat(self.run.act(*turn[:2]))]
         except Refusal as refusal:
             told = plain(str(refusal))
         self.over = self.turns >= MAX_TURNS

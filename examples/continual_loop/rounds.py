@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PrinterCallback
+from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig
 
 from agenther_live import Live
 from agenther_live.integrations.trl import ShardFollower, WeightedSFTTrainer
-from agenther_live.shards.heldout import is_held_out
+from agenther_live.shards.files.heldout import is_held_out
 from examples.continual_loop.capture import capture, captured, home_of
 from examples.continual_loop.language import tokenizer
 from examples.continual_loop.worlds import HELD_OUT, Run, World
@@ -52,7 +53,10 @@ def train_round(live: Live, model: LlamaForCausalLM, out: Path, rows: Any = None
         seed=0,
     )
     callbacks = [follower] if follower else []
-    WeightedSFTTrainer(model, args, rows, tokenizer(), severity=True, callbacks=callbacks).train()
+    trainer = WeightedSFTTrainer(model, args, rows, tokenizer(), severity=True, callbacks=callbacks)
+    trainer.remove_callback(PrinterCallback)
+    disable_progress_bar()
+    trainer.train()
     model.eval()
     return live.published_version("trainer") if follower else None
 
@@ -69,8 +73,6 @@ def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder:
                 rng = random.Random(f"round {job.world} {job.seed} {number}")
                 train = world.split()[0]
                 goals = [rng.choice(train) for _ in range(job.size.round_episodes)]
-                if number == 1:  # the split by hash is in force once the buffer knows a held-out goal: see README.md
-                    goals[0] = world.split()[1][0]
                 start = 100_000 * (job.seed + 1) + 1000 * number
                 capture(live, world, model, goals, [*range(start, start + len(goals))], runs, version=version)
                 if arm == "claim":

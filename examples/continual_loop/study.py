@@ -23,7 +23,7 @@ from examples.continual_loop.arms import ARMS, noisy, subset
 from examples.continual_loop.capture import Captured, capture, captured, home_of
 from examples.continual_loop.lookup import looked_up
 from examples.continual_loop.policy import new_model, play
-from examples.continual_loop.training import Recipe, fit
+from examples.continual_loop.training import Recipe, fit, fit_on
 from examples.continual_loop.upbringing import Faults, bring_up, go_on
 from examples.continual_loop.worlds import WORLDS, Goal, Run, World
 
@@ -56,7 +56,7 @@ class Size:
 
     def steps(self, world: str) -> int:
         """Steps of the upbringing."""
-        return (self.up_steps or {"parcels": 300, "offers": 450})[world]
+        return (self.up_steps or {"parcels": 300, "offers": 500})[world]
 
 
 FULL = Size()
@@ -65,7 +65,7 @@ SMALL = Size(
     episodes=60,
     train_goals=60,
     held_goals=150,
-    recipe=Recipe(steps=40, every=20, pair_steps=10),
+    recipe=Recipe(steps=80, every=20, more_steps=20),
     lies=(),
     sweep_seeds=0,
     extra_seeds=0,
@@ -198,19 +198,30 @@ def _captured(job: Job, world: World, model: LlamaForCausalLM, n: int) -> Captur
 
 
 def _trained(job: Job, world: World, base: LlamaForCausalLM, seen: Captured, name: str, measure: Measure) -> Record:
+    return _made(job, world, base, seen, name, measure)[0]
+
+
+def _made(
+    job: Job, world: World, base: LlamaForCausalLM, seen: Captured, name: str, measure: Measure
+) -> tuple[Record, LlamaForCausalLM]:
+    """An arm's record, and its policy. `success` is of the best step on train goals, `last` of the last step."""
     arm = ARMS[name]
     examples = arm.examples(world, seen)
-    pairs = arm.pairs(seen) if arm.pairs else []
-    model, scores = fit(base, examples, job.size.recipe, measure.train, seed=job.seed, pairs=pairs, nll=arm.nll)
+    model, last, scores = fit(base, examples, job.size.recipe, measure.train, seed=job.seed)
     best = max(scores, key=lambda step: scores[step])
-    return {
-        "arm": name,
-        "samples": len(examples),
-        "pairs": len(pairs),
-        "step": best,
-        "train": scores[best],
-        **measure.held(model),
-    }
+    record: Record = {"arm": name, "samples": len(examples), "step": best, "scores": scores, **measure.held(model)}
+    record["last"] = measure.held(last)["success"] if best != max(scores) else record["success"]
+    return record, model
+
+
+def _after(job: Job, world: World, start: LlamaForCausalLM, seen: Captured, name: str, measure: Measure) -> Record:
+    """The record of an arm that goes on from another's policy: of its last step, there is no other choice."""
+    arm = ARMS[name]
+    examples, pairs = arm.examples(world, seen), arm.pairs(seen) if arm.pairs else []
+    if arm.pairs and not pairs:
+        return {"arm": name, "samples": len(examples), "pairs": 0}
+    figures = measure.held(fit_on(start, examples, pairs, job.size.recipe, nll=arm.nll, seed=job.seed))
+    return {"arm": name, "samples": len(examples), "pairs": len(pairs), **figures, "last": figures["success"]}
 
 
 def _counts(seen: Captured) -> Record:
@@ -234,7 +245,14 @@ def _arms(job: Job, world: World) -> list[Record]:
     seen = _captured(job, world, base, size.episodes)
     records: list[Record] = [_counts(seen), {"arm": "base", **measure.held(base)}]
     records.append({"arm": "lookup", **measure.lookup(seen)})
-    records += [_trained(job, world, base, seen, name, measure) for name in size.arms]
+    policies: dict[str, LlamaForCausalLM] = {}
+    for name in size.arms:
+        after = ARMS[name].after
+        if after is None:
+            record, policies[name] = _made(job, world, base, seen, name, measure)
+        else:
+            record = _after(job, world, policies[after], seen, name, measure)
+        records.append(record)
     if job.seed < size.extra_seeds:
         for n in size.curve:
             some = subset(seen, n)

@@ -67,6 +67,10 @@ def _percent(values: dict[int, float]) -> str:
     return f"{100 * fmean(values.values()):.0f}" if values else "–"
 
 
+def _mean(values: dict[int, float]) -> str:
+    return f"{fmean(values.values()):.0f}" if values else ""
+
+
 def _plain(records: Sequence[Record], **wanted: Any) -> list[Record]:
     """The records of whole arms, without those of the curve and the noise."""
     found = [each for each in records if "curve" not in each and "noise" not in each and "round" not in each]
@@ -94,16 +98,17 @@ def _arms(records: Sequence[Record], title: str) -> Table:
     for arm, name in TITLES.items():
         values = by_seed(main, arm=arm)
         if values:
-            used = by_seed(main, "samples", arm=arm)
             rows.append(
                 {
                     "arm": name,
                     "success %": _percent(values),
                     "and a true answer %": _percent(by_seed(main, "honest", arm=arm)),
+                    "at the last step %": _percent(by_seed(main, "last", arm=arm)),
                     "− base": str(paired(values, by_seed(main, arm="base"))) if arm != "base" else "",
                     "− success only": str(paired(values, success)) if arm != "success" else "",
-                    "samples": f"{fmean(used.values()):.0f}" if used else "",
-                    "pairs": f"{fmean(by_seed(main, 'pairs', arm=arm).values()):.0f}" if used else "",
+                    "samples": _mean(by_seed(main, "samples", arm=arm)),
+                    "best step": _mean(by_seed(main, "step", arm=arm)),
+                    "pairs": _mean(by_seed(main, "pairs", arm=arm)),
                 }
             )
     return Table(f"World {title}: arms on the same episodes, {len(success)} seeds", rows)
@@ -194,8 +199,9 @@ def assertions(records: Sequence[Record], worlds: dict[str, str]) -> list[tuple[
         gain = paired(by_seed(main, arm="severity"), success)
         low = gain.mean if math.isnan(gain.low) else gain.low
         state(f"{title}: full − success only, lower bound > 15 points", gain, low > 15)
-        own = paired(by_seed(main, arm="original"), base)
-        state(f"{title}: failures under their original goal at most base + 5", own, own.mean <= 5)
+        for key, where in (("success", ""), ("last", " (at the last step)")):
+            own = paired(by_seed(main, key, arm="original"), base)
+            state(f"{title}: failures under their original goal{where} at most base + 5", own, own.mean <= 5)
         honest = [each for each in _plain(records, world=world, lies=0.0) if each["job"] == "sweep"]
         cost = paired(by_seed(honest, arm="masks"), by_seed(honest, arm="verified"))
         state(f"{title}: masks cost at most 3 points where nobody lies", cost, cost.mean >= -3)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM
 from examples.continual_loop.language import PAD, VOCABULARY
 from examples.continual_loop.policy import forward
 
-__all__ = ["Batch", "Example", "Pair", "Recipe", "contrast_loss", "fit", "loss_of", "padded"]
+__all__ = ["Batch", "Example", "Pair", "Recipe", "contrast_loss", "fit", "fit_on", "loss_of", "padded"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,14 @@ class Batch:
 class Recipe:
     """How every arm is trained: so many steps, and looked at every `every` steps on train goals."""
 
-    steps: int = 80
-    every: int = 20
+    steps: int = 240
+    every: int = 40
     batch: int = 16
-    rate: float = 1e-3
-    pair_steps: int = 20
-    """Of the steps of an arm with pairs, the last ones are of the preference loss."""
+    rate: float = 2e-3
+    more_steps: int = 40
+    """An arm that begins where another ended takes so many, and is looked at behind the last of them."""
+    pair_rate: float = 2e-4
+    """Of those on pairs: a tenth, as is usual; at the whole rate both losses wrecked the policy."""
     beta: float = 0.1
 
 
@@ -102,41 +104,67 @@ def contrast_loss(
 
 
 def fit(
-    model: LlamaForCausalLM,
+    start: LlamaForCausalLM,
     examples: Sequence[Example],
     recipe: Recipe,
     score: Callable[[LlamaForCausalLM], float],
     *,
     seed: int,
-    pairs: Sequence[Pair] = (),
-    nll: float = 0.0,
-) -> tuple[LlamaForCausalLM, dict[int, float]]:
-    """Train a copy; give the state with the best score on train goals (the start is one), and all scores by step."""
-    model = copy.deepcopy(model)
-    scores = {0: score(model)}
-    best = copy.deepcopy(model.state_dict())
-    rng, optimizer = random.Random(seed), torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.0)
-    first_pairs = recipe.steps - recipe.pair_steps if pairs else recipe.steps
-    reference = model
+) -> tuple[LlamaForCausalLM, LlamaForCausalLM, dict[int, float]]:
+    """Train a copy on demonstrations.
+
+    Gives the policy with the best score on train goals (the start is one of those to choose from), the policy of the
+    last step, and all scores by step.
+    """
+    model, scores = copy.deepcopy(start), {0: score(start)}
+    best = start
+    losses = (loss_of(model, padded(taken)) for taken in _batches(examples, recipe.batch, random.Random(seed)))
+    for step in _descend(model, losses, recipe.rate, recipe.steps if examples else 0):
+        if step % recipe.every == 0:
+            scores[step] = score(model)
+            if scores[step] > max(value for at, value in scores.items() if at < step):
+                best = copy.deepcopy(model)
+    return best, model, scores
+
+
+def fit_on(
+    start: LlamaForCausalLM,
+    examples: Sequence[Example],
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    *,
+    nll: float,
+    seed: int,
+) -> LlamaForCausalLM:
+    """Train a copy of a policy that is trained already: on pairs against that policy, or without any as it was."""
+    model, rng = copy.deepcopy(start), random.Random(seed)
+    if pairs:
+        chosen = ([rng.choice(pairs) for _ in range(recipe.batch // 2)] for _ in range(recipe.more_steps))
+        losses = (contrast_loss(model, start, each, beta=recipe.beta, nll=nll) for each in chosen)
+    else:
+        losses = (loss_of(model, padded(taken)) for taken in _batches(examples, recipe.batch, rng))
+    rate = recipe.pair_rate if pairs else recipe.rate
+    for _ in _descend(model, losses, rate, recipe.more_steps if pairs or examples else 0):
+        pass
+    return model
+
+
+def _batches(examples: Sequence[Example], size: int, rng: random.Random) -> Iterator[list[Example]]:
+    """Whole passes, each in an order of its own, without end."""
     order: list[Example] = []
-    for step in range(recipe.steps if examples else 0):
-        if step == first_pairs:
-            reference = copy.deepcopy(model)
-        while len(order) < recipe.batch:  # whole passes, each in an order of its own
+    while True:
+        while len(order) < size:
             order += rng.sample(examples, len(examples))
-        taken, order = order[: recipe.batch], order[recipe.batch :]
-        if step < first_pairs:
-            loss = loss_of(model, padded(taken))
-        else:
-            some = [rng.choice(pairs) for _ in range(recipe.batch // 2)]
-            loss = contrast_loss(model, reference, some, beta=recipe.beta, nll=nll)
+        taken, order = order[:size], order[size:]
+        yield taken
+
+
+def _descend(model: LlamaForCausalLM, losses: Iterator[torch.Tensor], rate: float, steps: int) -> Iterator[int]:
+    """Follow the losses downhill, each taken when its step is; gives the number of steps behind each."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    for step in range(1, steps + 1):
         optimizer.zero_grad()
-        loss.backward()
+        next(losses).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if (step + 1) % recipe.every == 0:
-            scores[step + 1] = score(model)
-            if scores[step + 1] > max(value for at, value in scores.items() if at <= step):
-                best = copy.deepcopy(model.state_dict())
-    model.load_state_dict(best)
-    return model, scores
+        yield step

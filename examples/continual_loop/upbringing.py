@@ -1,9 +1,10 @@
 """Where the weak policy comes from: it is brought up on runs of a teacher with known faults.
 
 The teacher of world A knows most words of the code books and guesses the others; it skips the wrapping, makes detours,
-and after a timeout it may go on as if the call had worked. The teacher of world B takes the first offer unless it looks
-at them all. Both may end a failed run by claiming the goal. It is taught once per world and rate of lies: five seeds
-are five captures, trainings and held-out draws, not five upbringings.
+and after a timeout it may go on as if the call had worked. The teacher of world B guesses the codes that it does not
+know, and takes the first offer unless it says of each whether it fits. Both may end a failed run by claiming the goal.
+It is taught once per world and rate of lies: five seeds are five captures, trainings and held-out draws, not five
+upbringings.
 
 To compare numbers takes so small a network thousands of runs, and what it can do at the start is not what is studied.
 So in world B it is first shown runs without the habit, with a second loss on the inner state at each offer (does this
@@ -42,8 +43,10 @@ class Faults:
     detours: float = 0.15
     careless: float = 0.3
     """Of timeouts after which it goes on."""
-    habit: float = 0.8
-    """World B: of runs in which it takes the first offer."""
+    unlisted: float = 1 / 3
+    """World B: of items whose code it does not know."""
+    habit: float = 0.4
+    """World B: of runs in which it takes the first offer without a look at the others."""
 
 
 class Teacher:
@@ -56,6 +59,8 @@ class Teacher:
         if isinstance(world, Parcels):
             for _, _, words in world.slots.values():
                 self.unknown |= set(rng.sample(words, round(faults.unknown * len(words))))
+        elif isinstance(world, Offers):
+            self.unknown = set(rng.sample(world.items, round(faults.unlisted * len(world.items))))
 
     def run(self, goal: Goal, seed: int) -> tuple[Run, list[dict[str, Any]]]:
         """One run: its messages, as a conversation."""
@@ -63,10 +68,10 @@ class Teacher:
         run = Run(self.world, goal, seed)
         messages: list[dict[str, Any]] = [{"role": "user", "content": goal.text}]
 
-        def call(tool: str, **args: Any) -> dict[str, Any] | None:
+        def call(tool: str, said: str = "", **args: Any) -> dict[str, Any] | None:
             for _ in range(3):
                 function = {"name": tool, "arguments": args}
-                messages.append({"role": "assistant", "content": "", "tool_calls": [{"function": function}]})
+                messages.append({"role": "assistant", "content": said, "tool_calls": [{"function": function}]})
                 try:
                     result = run.act(tool, args)
                     messages.append({"role": "tool", "content": json.dumps(result)})
@@ -99,12 +104,17 @@ class Teacher:
             call(tool, code=world.codes[tool][word] if known else rng.choice([*world.books[tool]]))
 
     def _order(self, goal: Bought, run: Run, rng: random.Random, call: Callable[..., Any]) -> None:
-        if call("list_offers", item=goal.item) is None:
+        world = self.world
+        assert isinstance(world, Offers)
+        code = rng.choice([*world.book]) if goal.item in self.unknown else world.codes[goal.item]
+        if call("list_offers", code=code) is None:
             return
-        serving = sorted((offer for offer in run.offers if offer.serves(goal)), key=lambda offer: offer.price)
-        chosen = run.offers[:1] if rng.random() < self.faults.habit else serving[:1]
-        for offer in chosen:
-            call("place_order", shop=offer.shop, city=offer.city, quantity=goal.quantity)
+        if rng.random() < self.faults.habit:
+            offer, said = run.offers[0], ""
+        else:  # the dearest is listed first, so the last that fits is the cheapest
+            offer = next(each for each in reversed(run.offers) if each.serves(goal))
+            said = " ".join("fits" if each.serves(goal) else "not" for each in run.offers)
+        call("place_order", said, shop=offer.shop, city=offer.city, quantity=goal.quantity)
 
     def _boast(self, goal: Goal) -> str:
         if isinstance(goal, Parcel):

@@ -1,8 +1,8 @@
 """Two small worlds with tools, goals in words, and a truth that no message tells.
 
 World A, `parcels`: ship an item, wrapped or not, to a city. Each tool takes a code, and which word a code stands for is
-only seen in its result. World B, `offers`: list the offers for an item and order the cheapest that keeps the bounds on
-place, quantity and price, or order nothing where none does.
+only seen in its result. World B, `offers`: list the offers for an item by its code, dearest first, and order the
+cheapest that keeps the bounds on place, quantity and price.
 
 A `Run` is one attempt: `act` does a tool call, `reached` says afterwards whether the goal was. Both the LangGraph agent
 and the batched player drive the same object, so both see the same results.
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from agenther_live.shards.heldout import is_held_out
+from agenther_live.shards.files.heldout import is_held_out
 
 __all__ = ["HELD_OUT", "MAX_TURNS", "WORLDS", "Bought", "Offer", "Parcel", "Refusal", "Run", "World"]
 
@@ -224,32 +224,37 @@ class Offers(World):
     """World B."""
 
     name, title = "offers", "B offers"
-    tools: ClassVar = {"list_offers": ("item",), "place_order": ("shop", "city", "quantity")}
+    tools: ClassVar = {"list_offers": ("code",), "place_order": ("shop", "city", "quantity")}
     kinds: ClassVar = {"list_offers": "read", "place_order": "write"}
     cities, items, quantities, limits = CITIES[:3], ITEMS, range(1, 4), range(2, 6)
     prices, stocks, listed = range(1, 7), range(1, 4), 3
-    serving = 0.85
-    """Share of runs in which some offer serves the goal."""
+
+    def __init__(self) -> None:
+        """Shuffle the catalogue; no agent is told."""
+        words = random.Random("the catalogue").sample(self.items, len(self.items))
+        self.book = {f"k{n}": word for n, word in enumerate(words)}
+        self.codes = {word: code for code, word in self.book.items()}
 
     def goals(self) -> list[Goal]:
         return [Bought(*each) for each in itertools.product(self.items, self.quantities, self.cities, self.limits)]
 
     def offers_for(self, goal: Bought, rng: random.Random) -> tuple[Offer, ...]:
-        wanted = rng.random() < self.serving
         while True:
-            prices, shops = rng.sample(self.prices, self.listed), rng.sample(SHOPS, self.listed)
+            prices = sorted(rng.sample(self.prices, self.listed), reverse=True)
+            shops = rng.sample(SHOPS, self.listed)
             made = tuple(
                 Offer(rng.choice((goal.city, *self.cities)), rng.choice(self.stocks), price, shop)
                 for shop, price in zip(shops, prices, strict=True)
             )
-            if any(offer.serves(goal) for offer in made) == wanted:
+            if any(offer.serves(goal) for offer in made):
                 return made
 
     def result(self, run: Run, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
         if tool == "list_offers":
-            if args["item"] not in self.items:
-                raise Refusal("unknown item")
-            return {"item": args["item"], "offers": [vars(offer) for offer in run.offers]}
+            listed = self.book.get(str(args["code"]))
+            if listed is None:
+                raise Refusal("unknown code")
+            return {"item": listed, "offers": [vars(offer) for offer in run.offers]}
         item = next((told["item"] for name, told in reversed(run.done) if name == "list_offers"), None)
         found = next((each for each in run.offers if each.shop == args["shop"] and each.city == args["city"]), None)
         if item is None or found is None or int(args["quantity"]) < 1:
@@ -262,17 +267,14 @@ class Offers(World):
     def reached(self, run: Run) -> bool:
         goal = run.goal
         assert isinstance(goal, Bought)
-        serving = [offer for offer in run.offers if offer.serves(goal)]
         orders = [result for tool, result in run.done if tool == "place_order"]
-        if not serving:
-            return not orders
-        best = min(serving, key=lambda offer: offer.price)
+        best = min((offer for offer in run.offers if offer.serves(goal)), key=lambda offer: offer.price)
         wanted = (goal.item, goal.quantity, best.shop, best.city)
         return [(o["item"], o["quantity"], o["shop"], o["city"]) for o in orders] == [wanted]
 
     def truth(self, done: list[tuple[str, dict[str, Any]]]) -> str:
         orders = [result for tool, result in done if tool == "place_order"]
-        return self.claim(orders[-1]) if orders else "no offer fits"
+        return self.claim(orders[-1]) if orders else "i could not order it"
 
     def claim(self, order: Mapping[str, Any]) -> str:
         """The words in which an agent says that it ordered."""

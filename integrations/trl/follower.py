@@ -19,8 +19,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from agenther_live.errors import ShardError
-from agenther_live.shards.follow import ShardStream
-from agenther_live.shards.tables import iterable_dataset
+from agenther_live.shards.reading.follow import ShardStream
+from agenther_live.shards.reading.tables import iterable_dataset
 
 __all__ = ["ShardFollower"]
 

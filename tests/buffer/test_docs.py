@@ -7,7 +7,7 @@ import pytest
 
 from agenther_live import Live
 from agenther_live.buffer.docs import page, questions
-from agenther_live.buffer.query import Result
+from agenther_live.buffer.people.query import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = questions((ROOT / "examples" / "queries.sql").read_text("utf-8"))

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from agenther_live.buffer import audit, erase, retention
 from agenther_live.buffer.store import Buffer
-from agenther_live.buffer.tombstones import Tombs
+from agenther_live.buffer.upkeep import audit, erase, retention
+from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.erase import Place, Target, delete, finish_begun, lift
 from agenther_live.home import Home
 from agenther_live.journal import Reader
 from agenther_live.replies import Replies
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.reading.stream import read_rows
 from tests.buffer.conftest import private
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import relabeled

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import text
 
 from agenther_live.buffer import migrations
-from agenther_live.buffer.duckdb import DuckDB
+from agenther_live.buffer.engines.duckdb import DuckDB
 from agenther_live.buffer.schema import metadata
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import BufferError, BufferLocked, BufferVersion, SettingsError

@@ -6,9 +6,9 @@ import pytest
 
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import MoveRefused, ShardError
-from agenther_live.shards.manifest import Manifest
-from agenther_live.shards.publish import Ledger, Published, publish_due
-from agenther_live.shards.writer import ShardFile
+from agenther_live.shards.files.manifest import Manifest
+from agenther_live.shards.files.publish import Ledger, Published, publish_due
+from agenther_live.shards.files.writer import ShardFile
 from tests.buffer.conftest import private
 from tests.buffer.journal_facts import at, batch, feedback
 from tests.buffer.labels_made import relabeled, sample

@@ -9,9 +9,9 @@ import pytest
 from agenther_live.buffer.store import Buffer
 from agenther_live.relabel.demonstrate import success_sample
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.check import check
-from agenther_live.shards.publish import Published, publish_due
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.checks.check import check
+from agenther_live.shards.files.publish import Published, publish_due
+from agenther_live.shards.reading.stream import read_rows
 from tests.buffer.conftest import MakeBuffer
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import relabeled

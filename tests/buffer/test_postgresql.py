@@ -13,9 +13,9 @@ import duckdb
 import pytest
 
 from agenther_live import Live
-from agenther_live.buffer import postgresql_results as results
 from agenther_live.buffer.docs import questions
-from agenther_live.buffer.engine import Contended
+from agenther_live.buffer.engines import postgresql_results as results
+from agenther_live.buffer.engines.engine import Contended
 from agenther_live.buffer.store import Buffer
 from agenther_live.demo.run import demo
 from agenther_live.errors import AgentHERError, BufferError, MoveRefused, QueryError, SettingsError, UsageError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agenther_live.buffer import migrations
-from agenther_live.buffer.replay import FLOOR, Plan, choose
+from agenther_live.buffer.output.replay import FLOOR, Plan, choose
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import BufferError, QueryError, UsageError
 from agenther_live.settings import Settings

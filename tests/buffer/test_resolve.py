@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenther_live.buffer.resolve import RunHead, head_of, resolve
+from agenther_live.buffer.intake.resolve import RunHead, head_of, resolve
 from tests.buffer.journal_facts import run
 
 

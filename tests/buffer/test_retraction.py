@@ -10,10 +10,10 @@ from agenther_live.buffer.store import Buffer
 from agenther_live.errors import QueryError, WorkerRunning
 from agenther_live.home import Home
 from agenther_live.retraction import Retracted, retract
-from agenther_live.shards.check import check
-from agenther_live.shards.manifest import Manifest, live
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.checks.check import check
+from agenther_live.shards.files.manifest import Manifest, live
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.reading.stream import read_rows
 from tests.buffer.journal_facts import at
 from tests.buffer.test_pairs import runs
 

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agenther_live.buffer import rows
+from agenther_live.buffer.intake import rows
 from agenther_live.buffer.store import Buffer
 from agenther_live.trajectory import Action, Evidence, FunctionCall, Message, Step, ToolCall, Trajectory
 from tests.buffer.journal_facts import at, batch, feedback, run

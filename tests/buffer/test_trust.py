@@ -2,7 +2,7 @@
 
 import pytest
 
-from agenther_live.buffer import reviews, trust
+from agenther_live.buffer.people import reviews, trust
 from agenther_live.buffer.store import Buffer, Claim
 from agenther_live.labels import Canary, CanaryKind, Relabeling, Verdict
 from agenther_live.relabel.agreement import agreement

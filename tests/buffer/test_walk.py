@@ -17,7 +17,7 @@ from sqlalchemy import text
 from agenther_live.buffer.store import Buffer, Claim
 from agenther_live.journal import RunFacts
 from agenther_live.settings import Settings
-from agenther_live.shards.writer import ShardFile
+from agenther_live.shards.files.writer import ShardFile
 from agenther_live.trajectory import SAMPLE_MOVES, STAGE_MOVES, STATUS_MOVES
 from tests.buffer.conftest import private
 from tests.buffer.journal_facts import at, batch, feedback, run

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from agenther_live import Live
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 from tests import forking
 from tests.faults.kit import WORK
 from tests.whole import TEMPLATE, Shop

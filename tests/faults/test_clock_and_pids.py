@@ -14,7 +14,7 @@ import pytest
 from agenther_live import Live, scheduler
 from agenther_live.doctor import examine, unwell
 from agenther_live.journal import Reader
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 from tests.faults.kit import WORK, journal_runs, trajectories
 from tests.whole import AGENTHER, failed_orders, until
 

@@ -13,7 +13,7 @@ import pytest
 from agenther_live import Live
 from agenther_live.clock import utcnow
 from agenther_live.doctor import examine, unwell
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 from tests.faults.kills import Lane, run_all
 from tests.faults.kit import WORK
 from tests.whole import failed_orders

@@ -10,7 +10,7 @@ import pytest
 from agenther_live import Live
 from agenther_live.errors import BufferError, BufferLocked, ShardError
 from agenther_live.journal import Writer
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 from tests.buffer.journal_facts import run
 from tests.buffer.test_files import held
 from tests.faults.kit import WORK, journal_runs, trajectories, volume

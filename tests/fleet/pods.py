@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import agenther_live.buffer.postgresql  # all that a worker needs, once for all processes
+import agenther_live.buffer.engines.postgresql  # all that a worker needs, once for all processes
 import agenther_live.compose  # noqa: F401
 from agenther_live import Live
 from agenther_live.journal import Writer

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from agenther_live import Live
-from agenther_live.shards.manifest import Manifest
+from agenther_live.shards.files.manifest import Manifest
 from tests import forking
 from tests.fleet import pods
 from tests.postgresql import Server

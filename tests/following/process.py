@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from agenther_live.shards.follow import ShardStream, StreamRow
-from agenther_live.shards.mirror import Mirror
-from agenther_live.shards.objects import ObjectStore
+from agenther_live.shards.reading.follow import ShardStream, StreamRow
+from agenther_live.shards.stores.mirror import Mirror
+from agenther_live.shards.stores.objects import ObjectStore
 from tests.following.shop import Shop, goods
 
 BATCH = 3

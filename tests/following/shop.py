@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from agenther_live.labels import Sample
-from agenther_live.shards.manifest import Entry, Manifest, live
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.rotate import Limits
+from agenther_live.shards.files.manifest import Entry, Manifest, live
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.files.rotate import Limits
 from tests.shards.examples import AT, hindsight, one_call, plain
 from tests.shards.ledger import SqliteLedger
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agenther_live.shards.check import check
+from agenther_live.shards.checks.check import check
 from tests import forking
 from tests.following.process import progress, train, write
 from tests.following.shop import goods

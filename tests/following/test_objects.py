@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from agenther_live import Live, ShardStream
 from agenther_live.cli import app
 from agenther_live.errors import SettingsError, ShardError, StoreError
-from agenther_live.shards.mirror import Mirror
-from agenther_live.shards.objects import ObjectStore
-from agenther_live.shards.pull import pull
-from agenther_live.shards.purge import remove_replaced
+from agenther_live.shards.files.purge import remove_replaced
+from agenther_live.shards.reading.pull import pull
+from agenther_live.shards.stores.mirror import Mirror
+from agenther_live.shards.stores.objects import ObjectStore
 from tests.following.shop import Shop, goods
 
 # A client of S3 takes a tenth of a second to make: what was seen to hold there once is not asked in every run.

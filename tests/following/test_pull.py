@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from agenther_live.cli import app
 from agenther_live.errors import ShardError, UsageError
-from agenther_live.shards.pull import pull
+from agenther_live.shards.reading.pull import pull
 from tests.following.shop import Shop, goods
 from tests.shards.examples import one_call, plain
 

@@ -15,7 +15,7 @@ import pytest
 import agenther_live
 from agenther_live import Live, ShardStream
 from agenther_live.errors import ShardError, TooFewRows, UsageError
-from agenther_live.shards.cursor import Closed, Cursor, Given, Repeated, Versioned, sample_key
+from agenther_live.shards.reading.cursor import Closed, Cursor, Given, Repeated, Versioned, sample_key
 from tests.following.shop import Shop, goods
 from tests.shards.examples import plain
 

@@ -16,8 +16,8 @@ import pytest
 from agenther_live import ShardStream
 from agenther_live.errors import UsageError
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.formats import DIALECTS
-from agenther_live.shards.tables import features, finite_dataset, iterable_dataset
+from agenther_live.shards.reading.tables import features, finite_dataset, iterable_dataset
+from agenther_live.shards.rows.formats import DIALECTS
 from tests.following.shop import Shop, goods
 
 GOLDEN = Path(__file__).parents[1] / "shards" / "golden"

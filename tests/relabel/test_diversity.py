@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agenther_live.buffer.ranking import priority
+from agenther_live.buffer.turn.ranking import priority
 from agenther_live.live import Live
 from agenther_live.mixing import alarm
 from agenther_live.relabel.diversity import Clusters, Head, coverage, held_back, requirement_count, spread

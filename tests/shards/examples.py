@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from agenther_live.labels import Sample, TrainMessage
-from agenther_live.shards.pairing import pair, step
+from agenther_live.shards.rows.pairing import pair, step
 from agenther_live.trajectory import Message
 
 AT = datetime(2026, 3, 1, 12, 0, 0)  # noqa: DTZ001 - our times are naive UTC

@@ -7,8 +7,8 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.rotate import Limits
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.files.rotate import Limits
 from tests.shards.examples import AT
 from tests.shards.ledger import SqliteLedger
 

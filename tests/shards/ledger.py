@@ -12,11 +12,11 @@ from pathlib import Path
 from agenther_live.errors import MoveRefused
 from agenther_live.labels import Sample
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.formats import kinds_of
-from agenther_live.shards.pairing import contrast
-from agenther_live.shards.publish import Due, Unfinished
-from agenther_live.shards.rotate import Backlog
-from agenther_live.shards.writer import ShardFile
+from agenther_live.shards.files.publish import Due, Unfinished
+from agenther_live.shards.files.rotate import Backlog
+from agenther_live.shards.files.writer import ShardFile
+from agenther_live.shards.rows.formats import kinds_of
+from agenther_live.shards.rows.pairing import contrast
 
 TABLES = """
 create table if not exists samples (n integer primary key, id text unique, body text, state text, hash text, at text);

@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.check import check
-from agenther_live.shards.formats import encode, row
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.rotate import Limits
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.checks.check import check
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.files.rotate import Limits
+from agenther_live.shards.reading.stream import read_rows
+from agenther_live.shards.rows.formats import encode, row
 from tests.shards.examples import (
     AT,
     PRICE,

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.canonical import RowRefused, turns
-from agenther_live.shards.check import row_problems, shard_problems
-from agenther_live.shards.formats import DIALECTS, conversation_of, encode, row, trained, trains_final_answer
-from agenther_live.shards.parquet import from_parquet, to_parquet
+from agenther_live.shards.checks.check import row_problems, shard_problems
+from agenther_live.shards.files.parquet import from_parquet, to_parquet
+from agenther_live.shards.rows.canonical import RowRefused, turns
+from agenther_live.shards.rows.formats import DIALECTS, conversation_of, encode, row, trained, trains_final_answer
 from tests.shards.examples import (
     PRICE,
     WEIGH,

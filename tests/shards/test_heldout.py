@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenther_live.shards.heldout import SIMILAR, HeldOut, is_held_out, normalise, shingles, similarity
+from agenther_live.shards.files.heldout import SIMILAR, HeldOut, is_held_out, normalise, shingles, similarity
 from tests.shards.examples import plain
 
 WORDS = st.sampled_from(("weigh", "two", "ripe", "pears", "for", "the", "tall", "customer", "in", "red", "coats"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenther_live.errors import ShardError
-from agenther_live.shards.manifest import Entry, Manifest, live
+from agenther_live.shards.files.manifest import Entry, Manifest, live
 
 
 def entry(seq: int, revision: int = 0, rows: int = 1) -> Entry:

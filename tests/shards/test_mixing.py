@@ -9,17 +9,17 @@ from datetime import timedelta
 import pytest
 
 from agenther_live.errors import ShardError
-from agenther_live.shards.admit import Mixing, kept
-from agenther_live.shards.catalog import write_catalog
-from agenther_live.shards.check import check
-from agenther_live.shards.formats import encode, row
-from agenther_live.shards.heldout import HeldOut
-from agenther_live.shards.manifest import Entry, Manifest, live
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.rotate import Limits
-from agenther_live.shards.statistics import measure, origin, warnings
-from agenther_live.shards.stream import read_rows
-from agenther_live.shards.writer import write_shard
+from agenther_live.shards.checks.check import check
+from agenther_live.shards.files.admit import Mixing, kept
+from agenther_live.shards.files.catalog import write_catalog
+from agenther_live.shards.files.heldout import HeldOut
+from agenther_live.shards.files.manifest import Entry, Manifest, live
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.files.rotate import Limits
+from agenther_live.shards.files.statistics import measure, origin, warnings
+from agenther_live.shards.files.writer import write_shard
+from agenther_live.shards.reading.stream import read_rows
+from agenther_live.shards.rows.formats import encode, row
 from tests.shards.examples import (
     AT,
     a_pair,

@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 
 from agenther_live.labels import Sample
-from agenther_live.shards.canonical import RowRefused, pair_turns
-from agenther_live.shards.check import row_problems, shard_problems
-from agenther_live.shards.formats import encode, row, trained
-from agenther_live.shards.pairing import contrast, failure, pair, prompt_key, step
-from agenther_live.shards.preference import apart
+from agenther_live.shards.checks.check import row_problems, shard_problems
+from agenther_live.shards.rows.canonical import RowRefused, pair_turns
+from agenther_live.shards.rows.formats import encode, row, trained
+from agenther_live.shards.rows.pairing import contrast, failure, pair, prompt_key, step
+from agenther_live.shards.rows.preference import apart
 from agenther_live.trajectory import Message, Trajectory
 from tests.shards.examples import (
     WEIGH,

@@ -10,12 +10,12 @@ import pytest
 
 from agenther_live import Live
 from agenther_live.errors import ShardError, UsageError
-from agenther_live.shards.check import check
-from agenther_live.shards.heldout import HeldOut
-from agenther_live.shards.manifest import Manifest, live
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.rotate import Limits
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.checks.check import check
+from agenther_live.shards.files.heldout import HeldOut
+from agenther_live.shards.files.manifest import Manifest, live
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.files.rotate import Limits
+from agenther_live.shards.reading.stream import read_rows
 from tests import forking
 from tests.shards import killed
 from tests.shards.examples import AT, hindsight, no_final, one_call, plain
@@ -292,7 +292,7 @@ def test_a_torn_manifest_line_is_cut_and_written_again(ledger, root):
         assert len(Manifest(root).entries()) == 1
         entry = json.loads(after.splitlines()[1])
         entry.pop("v")
-        from agenther_live.shards.manifest import Entry
+        from agenther_live.shards.files.manifest import Entry
 
         Manifest(root).add(Entry(**entry))
         assert (root / "manifest.jsonl").read_bytes() == after

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from agenther_live.labels import TrainMessage
-from agenther_live.shards.check import check
-from agenther_live.shards.publish import publish_due
-from agenther_live.shards.rotate import Limits
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.checks.check import check
+from agenther_live.shards.files.publish import publish_due
+from agenther_live.shards.files.rotate import Limits
+from agenther_live.shards.reading.stream import read_rows
 from agenther_live.trajectory import Message
 from tests.shards.examples import AT, sample
 from tests.shards.ledger import SqliteLedger

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenther_live.shards.rotate import Backlog, Limits, cut, due
+from agenther_live.shards.files.rotate import Backlog, Limits, cut, due
 from tests.shards.examples import AT
 
 ROWS = st.lists(st.tuples(st.integers(1, 50), st.booleans()), max_size=40)

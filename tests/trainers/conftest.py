@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agenther_live.settings import ShardFormat
-from agenther_live.shards.stream import read_rows
+from agenther_live.shards.reading.stream import read_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -16,7 +16,7 @@ from trl import SFTConfig
 
 from agenther_live.errors import TooFewRows
 from agenther_live.integrations.trl import ShardFollower, WeightedSFTTrainer
-from agenther_live.shards.follow import ShardStream
+from agenther_live.shards.reading.follow import ShardStream
 from tests.trainers import tiny
 
 FORMAT = "trl_sft"

@@ -52,7 +52,7 @@ def test_a_template_without_markers_gives_the_same_labels(rows: Any, tokenizer: 
 @pytest.mark.parametrize("make", [hindsight, no_final, one_call])
 def test_odd_shapes_too(make: Any, tokenizer: Any) -> None:
     """Parallel calls, a masked turn before the trained ones, a masked final answer."""
-    from agenther_live.shards.formats import row
+    from agenther_live.shards.rows.formats import row
 
     made = row("trl_sft", make(1))
     batch = SFTCollator(tokenizer)([made])
@@ -61,7 +61,7 @@ def test_odd_shapes_too(make: Any, tokenizer: Any) -> None:
 
 
 def test_weights_of_messages_and_rows(tokenizer: Any) -> None:
-    from agenther_live.shards.formats import row
+    from agenther_live.shards.rows.formats import row
 
     made = row("trl_sft", one_call(1, weight=0.5))
     made["weights"] = [0.5 if flag else 1.0 for flag in made["train"]]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agenther_live.errors import UsageError
-from agenther_live.shards.check import check
-from agenther_live.shards.formats import encode, row
-from agenther_live.shards.templates import RENDERED, renderer
+from agenther_live.shards.checks.check import check
+from agenther_live.shards.checks.templates import RENDERED, renderer
+from agenther_live.shards.rows.formats import encode, row
 from tests.shards.examples import a_pair, a_step, failed, hindsight, one_call, plain
 from tests.shards.ledger import SqliteLedger
 from tests.shards.test_mixing import publish

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agenther_live.shards.pull import pull
+from agenther_live.shards.reading.pull import pull
 
 HERE = Path(__file__).parent
 RECIPES = HERE.parents[2] / "examples" / "recipes"

@@ -1,0 +1,1 @@
+"""Checks of rows, files and a whole folder; written against what trainers read."""

@@ -1,0 +1,1 @@
+"""Reading: following the shards, pulling finite sets, and where each consumer stands."""

@@ -1,0 +1,1 @@
+"""Rows: from one canonical sample to the dialect of each trainer."""

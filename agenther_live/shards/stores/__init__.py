@@ -1,0 +1,1 @@
+"""Where shards lie: a local folder, or an object store behind a URL."""

@@ -1,0 +1,266 @@
+"""Trajectories in the buffer: revisions appended to the wide tables, one narrow row of state for each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, select
+
+from agenther_live.buffer.engines.engine import Transaction, any_of
+from agenther_live.buffer.intake import rows as shape
+from agenther_live.buffer.schema import messages, runs, state, steps, superseded, trajectories
+from agenther_live.errors import MoveRefused
+from agenther_live.settings import Settings
+from agenther_live.shards.files.heldout import is_held_out
+from agenther_live.trajectory import STAGE_MOVES, STATUS_MOVES, Label, Stage, Status, Trajectory, check_move
+
+__all__ = ["Stored", "Written", "load", "load_states", "mark_unsettled", "put", "retire", "set_status"]
+
+_log = logging.getLogger("agenther_live.buffer")
+
+STATE = tuple(column.name for column in state.columns)
+_REVISED = (
+    "revision",
+    "status",
+    "stage",
+    "stage_at",
+    "needs_settle",
+    "settle_at",
+    "attempts",
+    "retry_at",
+    "waiting_since",
+    "held_out",
+    "answers",
+    "runs_hash",
+    "merged_into",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row of `store.state`."""
+
+    trajectory_id: str
+    revision: int
+    status: Status
+    outcome: Label
+    outcome_source: str | None
+    outcome_reason: str | None
+    outcome_rev: int
+    reward: float | None
+    stage: Stage
+    stage_at: datetime
+    needs_settle: bool
+    settled_revision: int
+    settle_at: datetime | None
+    attempts: int
+    retry_at: datetime | None
+    relabeling_id: str | None
+    waiting_since: datetime | None
+    held_out: bool
+    priority: float
+    source: str
+    answers: bool
+    needs_sample: bool
+    runs_hash: str | None
+    merged_into: str | None
+    leased_by: str | None = None
+    leased_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A trajectory to store: new (`old` is None), or the next revision of `old`."""
+
+    trajectory: Trajectory
+    old: Stored | None = None
+    runs_hash: str | None = None
+    waiting_since: datetime | None = None
+    answers: bool = False
+
+
+def load_states(tx: Transaction, trajectory_ids: Iterable[str]) -> dict[str, Stored]:
+    """Load the state of these trajectories, merged ones too; where it may be written, it is held until the end."""
+    columns = [state.c[name] for name in STATE]
+    query = select(*columns).where(any_of(state.c.trajectory_id, trajectory_ids))
+    if tx.shared:  # in one order, so that two workers do not wait for each other
+        query = query.order_by(state.c.trajectory_id)
+    found = tx.rows(tx.held(query))
+    return {row[0]: Stored(*row) for row in found}
+
+
+def load(tx: Transaction, revisions: Mapping[str, int]) -> dict[str, Trajectory]:
+    """Load these revisions of trajectories, as they were stored."""
+    t = trajectories.c
+    query = select(t.trajectory_id, t.revision, t.size, t.payload).where(any_of(t.trajectory_id, revisions))
+    return {
+        key: shape.trajectory_of(size, payload)
+        for key, revision, size, payload in tx.rows(query)
+        if revisions[key] == revision
+    }
+
+
+def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings: Settings) -> int:
+    """Store trajectories and their state; give how many got a new revision.
+
+    What came out word for word as it was gets no new revision. A status that the table of moves does not allow
+    leaves the trajectory as it was; that is logged.
+    """
+    revised = {one.old.trajectory_id: one.old.revision for one in written if one.old is not None}
+    before = load(tx, revised) if revised else {}
+    kept: list[Written] = []
+    unchanged: list[Written] = []
+    for one in written:
+        if one.old is None:
+            kept.append(one)
+            continue
+        try:
+            _check_status(one.old, one.trajectory, before.get(one.old.trajectory_id))
+        except MoveRefused as error:
+            _log.error("%s; it stays as it was", error)
+            continue
+        same = one.old.merged_into is None and _same(one.trajectory, before.get(one.old.trajectory_id))
+        (unchanged if same else kept).append(one)
+    _append(tx, [one.trajectory for one in kept], now)
+    _supersede(tx, [one.old for one in kept if one.old is not None and one.old.merged_into is None])
+    tx.insert(state, STATE, [_new_state(one, now, settings) for one in kept if one.old is None])
+    tx.update(
+        state,
+        ("trajectory_id",),
+        _REVISED,
+        [_revised_state(one, one.old, now, settings) for one in kept if one.old is not None],
+    )
+    tx.update(
+        state,
+        ("trajectory_id",),
+        ("runs_hash", "waiting_since"),
+        [(one.trajectory.trajectory_id, one.runs_hash, one.waiting_since) for one in unchanged],
+    )
+    return len(kept)
+
+
+def _same(new: Trajectory, old: Trajectory | None) -> bool:
+    return old is not None and new.model_copy(update={"revision": old.revision}) == old
+
+
+def _check_status(old: Stored, new: Trajectory, before: Trajectory | None) -> None:
+    """Check the walk from the stored status to the new one; what was resumed was open in between.
+
+    A trajectory whose earlier runs are others than before (a resume found its place elsewhere) or that a named
+    block goes on with is founded anew, and begins as open.
+    """
+    what = f"trajectory {old.trajectory_id}"
+    if old.status == new.status or before is None:
+        return
+    here: Status = old.status
+    if here == "finished" and [run.root_key for run in before.runs] != [run.root_key for run in new.runs]:
+        here = "open"
+    if new.status in STATUS_MOVES[here]:
+        return
+    check_move(STATUS_MOVES, here, "open", what)
+    if new.status != "open":
+        check_move(STATUS_MOVES, "open", new.status, what)
+
+
+def _append(tx: Transaction, items: Sequence[Trajectory], now: datetime) -> None:
+    tx.insert(trajectories, shape.TRAJECTORY, [shape.trajectory_row(item, now=now) for item in items])
+    tx.insert(runs, shape.RUN, [row for item in items for row in shape.run_rows(item)])
+    tx.insert(messages, shape.MESSAGE, [row for item in items for row in shape.message_rows(item)])
+    tx.insert(steps, shape.STEP, [row for item in items for row in shape.step_rows(item)])
+
+
+def _supersede(tx: Transaction, items: Iterable[Stored]) -> None:
+    tx.insert(superseded, ("trajectory_id", "revision"), [(one.trajectory_id, one.revision) for one in items])
+
+
+def _is_held_out(trajectory: Trajectory, settings: Settings) -> bool:
+    """Whether the trajectory's goal, or the metadata that the user splits by, falls into the held-out share."""
+    key = settings.held_out_key
+    what = str(trajectory.metadata.get(key, "")) if key else trajectory.goal
+    return bool(what) and is_held_out(what, settings.held_out)
+
+
+def _new_state(one: Written, now: datetime, settings: Settings) -> tuple[Any, ...]:
+    trajectory = one.trajectory
+    made = Stored(
+        trajectory_id=trajectory.trajectory_id,
+        revision=trajectory.revision,
+        status=trajectory.status,
+        outcome="unknown",
+        outcome_source=None,
+        outcome_reason=None,
+        outcome_rev=0,
+        reward=None,
+        stage="waiting",
+        stage_at=now,
+        needs_settle=True,
+        settled_revision=0,
+        settle_at=None,
+        attempts=0,
+        retry_at=None,
+        relabeling_id=None,
+        waiting_since=one.waiting_since,
+        held_out=_is_held_out(trajectory, settings),
+        priority=0.0,
+        source=trajectory.source,
+        answers=one.answers,
+        needs_sample=False,
+        runs_hash=one.runs_hash,
+        merged_into=None,
+    )
+    return tuple(getattr(made, name) for name in STATE)
+
+
+def _revised_state(one: Written, old: Stored, now: datetime, settings: Settings) -> tuple[Any, ...]:
+    if old.stage != "waiting":
+        check_move(STAGE_MOVES, old.stage, "waiting", f"trajectory {old.trajectory_id}")
+    return (
+        old.trajectory_id,
+        one.trajectory.revision,
+        one.trajectory.status,
+        "waiting",
+        now,
+        True,
+        None,
+        0,
+        None,
+        one.waiting_since,
+        _is_held_out(one.trajectory, settings),
+        one.answers,
+        one.runs_hash,
+        None,
+    )
+
+
+def set_status(tx: Transaction, moves: Iterable[tuple[Stored, Status, datetime | None]]) -> None:
+    """Move the status of trajectories whose facts did not change (status, waiting since), and settle them anew."""
+    updates = []
+    for old, status, waiting_since in moves:
+        check_move(STATUS_MOVES, old.status, status, f"trajectory {old.trajectory_id}")
+        updates.append((old.trajectory_id, status, waiting_since, True))
+    tx.update(state, ("trajectory_id",), ("status", "waiting_since", "needs_settle"), updates)
+
+
+def retire(tx: Transaction, gone: Sequence[Stored], heirs: Mapping[str, str]) -> None:
+    """Hide trajectories whose runs now belong to others; settling takes back what was made of them."""
+    _supersede(tx, gone)
+    rows = [(one.trajectory_id, heirs[one.trajectory_id], True) for one in gone]
+    tx.update(state, ("trajectory_id",), ("merged_into", "needs_settle"), rows)
+
+
+def mark_unsettled(tx: Transaction, trajectory_ids: Iterable[str]) -> None:
+    """Note that the outcome of these trajectories has to be decided anew."""
+    tx.update(state, ("trajectory_id",), ("needs_settle",), [(key, True) for key in sorted(trajectory_ids)])
+
+
+def current() -> Any:
+    """Give the condition that joins `store.trajectories` to its current, visible state."""
+    return and_(
+        state.c.trajectory_id == trajectories.c.trajectory_id,
+        state.c.revision == trajectories.c.revision,
+        state.c.merged_into.is_(None),
+    )

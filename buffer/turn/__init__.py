@@ -1,0 +1,1 @@
+"""The worker's turn: what is settled, claimed, relabeled and recorded."""

@@ -1,0 +1,1 @@
+"""What goes: retention, deletion and its tombstones, compaction, the audit."""
