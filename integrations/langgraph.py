@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from time import time
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -42,10 +42,11 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     raise_error = False
     run_inline = True  # no thread hop per event in async graphs; the methods only note tuples
-    # Asked before every event. The base class has properties, each answer of which is a call of Python code.
-    ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = False
-    ignore_retriever = ignore_custom_event = False
-    ignore_retry = True  # retries show as further runs
+    if not TYPE_CHECKING:  # to checkers they stay what they are in the base class: properties
+        # Asked before every event, and each answer of a property is a call of Python code.
+        ignore_chain = ignore_llm = ignore_chat_model = ignore_agent = False
+        ignore_retriever = ignore_custom_event = False
+        ignore_retry = True  # retries show as further runs
 
     def __init__(
         self,

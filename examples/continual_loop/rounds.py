@@ -83,6 +83,8 @@ def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder:
                     version = train_round(live, model, folder / f"{arm}-{number}") or version
                 rows = len(kept) if arm == "claim" else live.status()["samples"]
                 reached = sum(runs[str(start + at)].world.reached(runs[str(start + at)]) for at in range(len(goals)))
+                if arm == "full":
+                    records.append({"arm": "lookup", "round": number, **measure.lookup(captured(live))})
                 records.append(
                     {"arm": arm, "round": number, "samples": rows, "reached": reached, "version": version}
                     | measure.held(model)

@@ -271,6 +271,7 @@ def _sweep(job: Job, world: World) -> list[Record]:
     base, measure = _base(job), Measure(job, world)
     seen = _captured(job, world, base, job.size.episodes)
     records: list[Record] = [_counts(seen), {"arm": "base", **measure.held(base)}]
+    records.append({"arm": "lookup", **measure.lookup(seen)})
     records += [_trained(job, world, base, seen, name, measure) for name in ("success", "claim", "verified", "masks")]
     return records
 

@@ -123,7 +123,10 @@ def _sweep(records: Sequence[Record], title: str) -> Table:
         rows.append(
             {
                 "failed runs that lie": f"{lies:.0%}",
-                **{TITLES[arm]: _percent(by_seed(here, arm=arm)) for arm in ("base", "success", "claim", "verified")},
+                **{
+                    TITLES[arm]: _percent(by_seed(here, arm=arm))
+                    for arm in ("base", "lookup", "success", "claim", "verified")
+                },
                 TITLES["masks"]: _percent(by_seed(here, arm="masks")),
                 "verified − claim": str(paired(verified, by_seed(here, arm="claim"))),
                 "masks − verified": str(paired(by_seed(here, arm="masks"), verified)),
@@ -136,9 +139,13 @@ def _sweep(records: Sequence[Record], title: str) -> Table:
 
 
 def _noise(records: Sequence[Record], title: str) -> Table:
-    clean, rows = by_seed(_plain(records, job="arms"), arm="masks"), []
+    whole, rows = _plain(records, job="arms"), []
+    seeds = {record["seed"] for record in records if "noise" in record}
+    clean, table = (
+        {seed: value for seed, value in by_seed(whole, arm=arm).items() if seed in seeds} for arm in ("masks", "lookup")
+    )
     for share in sorted({record["noise"] for record in records if "noise" in record}):
-        row: dict[str, Any] = {"words misread": f"{share:.0%}"}
+        row: dict[str, Any] = {"words misread": f"{share:.0%}", TITLES["lookup"]: _percent(table)}
         for systematic, name in ((False, "at random"), (True, "systematically")):
             values = by_seed(records, noise=share, systematic=systematic)
             row |= {f"{name} %": _percent(values), f"{name} − none": str(paired(values, clean))}
@@ -172,10 +179,11 @@ def _curve(records: Sequence[Record], title: str) -> Table:
 def _rounds(records: Sequence[Record], title: str) -> Table:
     here, rows = [record for record in records if record["job"] == "rounds" and "round" in record], []
     for number in sorted({record["round"] for record in here}):
-        values = {arm: by_seed(here, round=number, arm=arm) for arm in ("success", "claim", "full")}
+        values = {arm: by_seed(here, round=number, arm=arm) for arm in ("lookup", "success", "claim", "full")}
         rows.append(
             {
                 "round": number,
+                TITLES["lookup"]: _percent(values["lookup"]),
                 "success only": _percent(values["success"]),
                 "unverified": _percent(values["claim"]),
                 "full": _percent(values["full"]),

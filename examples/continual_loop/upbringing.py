@@ -131,7 +131,7 @@ def bring_up(world: World, faults: Faults, *, steps: int, batch: int = 32, seed:
         return _follow(model, Teacher(world, faults), steps, batch, 4e-3, seed)
     able = replace(faults, habit=0.0, lies=0.0)
     _follow(model, Teacher(world, able), steps, batch, 4e-3, seed, helped=True)
-    return go_on(model, world, faults, seed=seed)
+    return go_on(model, world, faults, steps=200, seed=seed)
 
 
 def go_on(model: LlamaForCausalLM, world: World, faults: Faults, *, steps: int = 60, seed: int = 1) -> LlamaForCausalLM:
