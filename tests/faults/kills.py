@@ -144,6 +144,12 @@ class Lane:
                     assert worker.is_alive(), "it was at work until it was killed"
                     assert time.monotonic() < limit, f"no worker came to {wanted}"
                     yield
+                # Else it could be that each of a few workers died before anything was done.
+                while wanted == "elsewhere" and not all(
+                    self.board.committed(part) for part in WANTED if part != wanted
+                ):
+                    assert time.monotonic() < limit, "no worker got anything done"
+                    yield
                 due = time.monotonic() + share * (self.board.seconds(wanted) or 0.2)
                 while time.monotonic() < due:
                     yield
