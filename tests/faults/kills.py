@@ -131,11 +131,17 @@ class Lane:
         self.board = Board(self.home.with_name(self.home.name + ".board"))
 
     def kills(self, count: int) -> Iterator[None]:
-        """Begin and kill so many workers; each step of the iterator is a look at what goes on."""
+        """Begin and kill so many workers; each step of the iterator is a look at what goes on.
+
+        A kill is meant for a part, and may come just after it: some more are made until an eighth has met each part.
+        """
         chance = random.Random(self.seed)
-        with self._agents(count) as more:
-            for number in range(count):
-                wanted = WANTED[number % len(WANTED)]
+        with self._agents(3 * count) as more:
+            for number in range(3 * count):
+                missed = [part for part in PARTS[1:] if self.hits[part] < max(1, count // 8)]
+                if number >= count and not missed:
+                    return
+                wanted = WANTED[number % len(WANTED)] if number < count else missed[0]
                 more.release(self.runs)
                 before, limit = self.board.began(wanted), time.monotonic() + _PATIENCE
                 worker = forking.start(be_worker, str(self.home), str(self.board.path))
@@ -145,9 +151,7 @@ class Lane:
                     assert time.monotonic() < limit, f"no worker came to {wanted}"
                     yield
                 # Else it could be that each of a few workers died before anything was done.
-                while wanted == "elsewhere" and not all(
-                    self.board.committed(part) for part in WANTED if part != wanted
-                ):
+                while wanted == "elsewhere" and not all(self.board.committed(part) for part in PARTS[1:]):
                     assert time.monotonic() < limit, "no worker got anything done"
                     yield
                 due = time.monotonic() + share * (self.board.seconds(wanted) or 0.2)
