@@ -2,7 +2,7 @@
 #
 #   make demo      the main job end to end, with the run-time dependencies only
 #   make test      the whole suite, at the versions of constraints.txt (make test PINS= takes the newest instead)
-#   make lint types test build      what .ci/run runs
+#   make lint types test build test-trainers      what .ci/run runs
 
 PYTHON ?= python3
 PINS   ?= --constraint constraints.txt
