@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -114,7 +115,7 @@ class Run:
         return answer is not None and answer == self.world.truth(self.done)
 
 
-class World:
+class World(ABC):
     """What both worlds share. `tools` are names with the names of their arguments."""
 
     name: str
@@ -123,9 +124,9 @@ class World:
     kinds: ClassVar[dict[str, str]]
     """What the tools do, as the setting `tool_kinds` wants it."""
 
+    @abstractmethod
     def goals(self) -> list[Goal]:
         """All goals of the world."""
-        raise NotImplementedError
 
     def split(self) -> tuple[list[Goal], list[Goal]]:
         """The goals that may be trained, and those that the product holds out."""
@@ -136,28 +137,28 @@ class World:
         )
 
     def offers_for(self, goal: Bought, rng: random.Random) -> tuple[Offer, ...]:
-        """World B's list."""
-        raise NotImplementedError
+        """The offers that lie before the agent; only world B has some."""
+        return ()
 
+    @abstractmethod
     def result(self, run: Run, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """What a call that does not time out gives."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reached(self, run: Run) -> bool:
         """Whether the goal is reached by what was done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def truth(self, done: list[tuple[str, dict[str, Any]]]) -> str:
         """The final answer that the results allow."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, goal: str) -> Goal | None:
         """A goal from its words, or None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def claimed(self, answer: str) -> Goal | None:
         """The goal that a final answer claims to have reached, or None."""
-        raise NotImplementedError
 
 
 class Parcels(World):
