@@ -366,7 +366,7 @@ def _work(parts: Parts, report: TickReport, how: _How, seen: Hashable | None, ba
         if round_ is not None:
             opening.close()
             _run(_relabel_all(parts, round_, report, how, results))
-        ours = _finish(parts, report, how, opening, results, flush=how.flush)
+        ours = _finish(parts, report, how, opening, results)
         parts.buffer.release()
         quiet = not (round_ or report.busy or report.damage or report.paused or parts.stop.is_set())
         later = parts.outcome_judging is not None and bool(parts.outcome_judging.later)
@@ -376,9 +376,7 @@ def _work(parts: Parts, report: TickReport, how: _How, seen: Hashable | None, ba
             parts.rest.begin(seen, parts.buffer.cursors(), since=now, until=until)
 
 
-def _finish(
-    parts: Parts, report: TickReport, how: _How, opening: _Opening, results: Sequence[Result], *, flush: bool
-) -> bool:
+def _finish(parts: Parts, report: TickReport, how: _How, opening: _Opening, results: Sequence[Result]) -> bool:
     """Write what was decided, make samples of successes, publish what is due; whether nothing was others' part."""
     if "emit" not in parts.only or parts.stop.is_set():
         _write_down(parts, report, opening, results)
@@ -388,7 +386,7 @@ def _finish(
             check_folder(parts.buffer, parts.home)
         _write_down(parts, report, opening, results)
         if ours and not parts.stop.is_set():
-            report.paused = report.paused or _emit(parts, report, flush=flush)
+            report.paused = report.paused or _emit(parts, report, flush=how.flush)
     return ours
 
 
