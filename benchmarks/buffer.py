@@ -26,18 +26,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file too
 
-from agenther_live import Live  # noqa: E402
-from agenther_live.buffer.schema import metadata  # noqa: E402
-from agenther_live.buffer.store import Buffer  # noqa: E402
-from agenther_live.buffer.upkeep import retention  # noqa: E402
-from agenther_live.journal import Reader, Writer  # noqa: E402
-from agenther_live.settings import load_settings  # noqa: E402
-from benchmarks.common import machine, save, show  # noqa: E402
-from tests.buffer.journal_facts import at, batch, feedback, run  # noqa: E402
-from tests.buffer.labels_made import relabeled  # noqa: E402
+from agenther_live import Live
+from agenther_live.buffer.schema import metadata
+from agenther_live.buffer.store import Buffer
+from agenther_live.buffer.upkeep import retention
+from agenther_live.journal import Reader, Writer
+from agenther_live.settings import load_settings
+from benchmarks.common import machine, save, show
+from tests.buffer.journal_facts import at, batch, feedback, run
+from tests.buffer.labels_made import relabeled
 
 BASE = 1_000
 STEPS = 10

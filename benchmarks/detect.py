@@ -6,8 +6,8 @@ to failed runs against the sources' own labels, through mapping.json: `primary` 
 set` for all that may be scored. Type and source are confounded when pooled, so each source stands alone, with the
 majority answer beside it. Intervals: bootstrap over tasks.
 
-    python -m benchmarks.detect --json detect.json
-    python -m benchmarks.detect --model openai:gpt-4o-mini        # the LLM detector on the same runs
+    python benchmarks/detect.py --json detect.json
+    python benchmarks/detect.py --model openai:gpt-4o-mini        # the LLM detector on the same runs
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file too
 
 from agenther_live.integrations.chat_model import chat_model
 from agenther_live.outcome import decide

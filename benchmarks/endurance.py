@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file too
+
 from langchain.agents import create_agent
 from langgraph.graph import START, MessagesState, StateGraph
 from rich.console import Console
@@ -33,10 +35,7 @@ from agenther_live.integrations.langgraph import Capture, TrajectoryRecorder, at
 from agenther_live.journal import Writer
 from agenther_live.redact import Redactor
 from agenther_live.settings import load_settings
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from benchmarks.capture import GIVEN, Policy, search  # noqa: E402
+from benchmarks.capture import GIVEN, Policy, search
 
 BURNING = (0, 1, 4, 16)
 

@@ -5,7 +5,7 @@ failed by a person right after it), the worker (relabeler, the rules and a judge
 LLM call after 300 ms, and a trainer that follows the shards. Times are the clock's, all on one machine. A shard is
 closed 5 s after its oldest sample (`shard_seconds`; the default of 60 would add as much).
 
-    python -m benchmarks.freshness --json freshness.json
+    python benchmarks/freshness.py --json freshness.json
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file too
 
 from benchmarks.common import machine, save, show
 

@@ -11,7 +11,7 @@ The checks: `mentions` (every checkable word of the goal is shown), `checks` (th
 limits, arguments, writes, choices), `and L` (besides, nothing that a result was the first to reveal), `rules` (`checks`
 and what the judge `rules` wants proven). J = positives kept − negatives kept (Youden). Intervals: bootstrap over tasks.
 
-    python -m benchmarks.ground --json ground.json
+    python benchmarks/ground.py --json ground.json
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file too
 
 from agenther_live.demo.catalogue import Offer
 from agenther_live.demo.goals import Requirements, broken, read_goal

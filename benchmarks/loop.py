@@ -1,6 +1,6 @@
 """The closed loop's study (examples/continual_loop) as a benchmark: tables on the screen, everything as JSON.
 
-    python -m benchmarks.loop --json loop.json
+    python benchmarks/loop.py --json loop.json
     python benchmarks/loop.py --small --json loop.json
 
 It needs the extra `trainers`, and leaves itself out where that is not installed.
@@ -21,7 +21,7 @@ def main() -> int:
         return 0
     from examples.continual_loop.runner import main as study
 
-    return study("python -m benchmarks.loop")
+    return study("python benchmarks/loop.py")
 
 
 if __name__ == "__main__":

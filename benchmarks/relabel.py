@@ -4,8 +4,8 @@ A real ChatOpenAI, a local server in a process of its own, replies kept on disk,
 ten is refused at first, so that a second goal and a second verdict are asked for. CPU is that of this process alone.
 The last part puts many runs through the same way without HTTP and looks at the memory of a fresh process.
 
-    python -m benchmarks.relabel --json relabel.json
-    python -m benchmarks.relabel --many 20000
+    python benchmarks/relabel.py --json relabel.json
+    python benchmarks/relabel.py --many 20000
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import asyncio
 import gc
 import json
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file too
 
 from agenther_live.integrations.chat_model import chat_model
 from agenther_live.relabel import ModelJudge, ModelRelabeler, Policy, RulesJudge, relabel

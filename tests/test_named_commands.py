@@ -55,3 +55,17 @@ def test_the_runbook_names_the_commands_of_trust() -> None:
     assert {"trust show", "trust clear"} <= {" ".join(line.split()[:2]) for line in said}
     assert wrong("trust shwo") == "no verb shwo"
     assert wrong("delete --whatever x") == "delete has no --whatever"
+
+
+@pytest.mark.parametrize(
+    "bench",
+    sorted({*(ROOT / "benchmarks").glob("[!_]*.py")} - {ROOT / "benchmarks" / "common.py"}),
+    ids=lambda bench: bench.stem,
+)
+def test_a_bench_finds_its_imports_as_a_file(bench: Path) -> None:
+    """`python benchmarks/NAME.py` puts only its own folder on the path: one that imports ours sets the root first."""
+    places: dict[str, int] = {}
+    for number, line in enumerate(bench.read_text("utf-8").splitlines()):
+        if found := re.match(r"(?:from (benchmarks|tests|examples)\b|(sys\.path)\.insert\(0, )", line):
+            places.setdefault("path" if found[2] else "ours", number)
+    assert "ours" not in places or places.get("path", places["ours"]) < places["ours"]
