@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["utcnow"]
+__all__ = ["stamped", "utcnow"]
 
 
 def utcnow() -> datetime:
     """Now, as a naive UTC time."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def stamped(when: datetime) -> str:
+    """Give a time (naive is UTC) as JSON has it everywhere: ISO 8601 with microseconds and the mark of UTC."""
+    aware = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    return aware.isoformat(timespec="microseconds")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import errno
 import fcntl
 import json
 import os
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agenther_live.errors import HomeError, WorkerRunning
+from agenther_live.errors import HomeError, UsageError, WorkerRunning
 
 __all__ = ["Home"]
 
@@ -63,6 +65,35 @@ class Home:
         """What the attached agents ask of a worker: the names of their evaluators."""
         return self.path / "evaluators.json"
 
+    @property
+    def there(self) -> bool:
+        """Whether a home is here: anything that captures, works or sets it up has left a journal, a buffer or settings.
+
+        Raises:
+            HomeError: one cannot look.
+        """
+        try:
+            return self.journal.is_dir() or self.database.exists() or os.path.lexists(self.config)
+        except OSError as error:
+            raise HomeError(f"home {self.path} cannot be read: {error.strerror or error}") from None
+
+    def must_be_there(self) -> None:
+        """Refuse a folder that is no home: one that is looked for by a slip in its name is not made.
+
+        Raises:
+            UsageError: naming the homes that may have been meant.
+            HomeError: one cannot look.
+        """
+        if self.there:
+            return
+        missing = "is no directory" if os.path.lexists(self.path) and not self.path.is_dir() else "is no home"
+        near = _homes_near(self.path)
+        hint = f". Did you mean {' or '.join(map(str, near))}?" if near else "."
+        raise UsageError(
+            f"{self.path} {missing}, it has no journal and no buffer{hint} --home or AGENTHER_HOME names the home; an "
+            "attached agent, `worker`, `tick`, `import` and `demo` make one"
+        )
+
     def create(self) -> None:
         """Make the folders.
 
@@ -80,7 +111,13 @@ class Home:
         except FileExistsError as error:
             raise HomeError(f"home {self.path} cannot be written: {error.filename} is not a directory") from None
         except OSError as error:
-            raise HomeError(f"home {self.path} cannot be written: {error.strerror or error}") from None
+            raise HomeError(f"home {self.path} cannot be written: {self._refused(error)}") from None
+
+    def _refused(self, error: OSError) -> str:
+        told = error.strerror or str(error)
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and self.path.is_dir():
+            told += "; it is read-only here, where verbs that only look work on it, such as status, sql and show"
+        return told
 
     def note(self, path: Path, data: bytes) -> None:
         """Write a small file of the home whole or not at all, for its owner's eyes only.
@@ -127,7 +164,7 @@ class Home:
         try:
             descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise HomeError(f"home {self.path} cannot be written: {error.strerror or error}") from None
+            raise HomeError(f"home {self.path} cannot be written: {self._refused(error)}") from None
         _held.add(descriptor)
         try:
             try:
@@ -144,6 +181,17 @@ class Home:
             if descriptor in _held:  # else this is a forked child, which does not hold the home
                 _held.discard(descriptor)
                 os.close(descriptor)
+
+
+def _homes_near(path: Path) -> list[Path]:
+    """Homes that a wrong path may have meant: around it, or with a name like it."""
+    around = [path.parent, path / "agenther", Path("agenther").absolute()]
+    found: list[Path] = []
+    with contextlib.suppress(OSError, HomeError):
+        names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        like = [path.with_name(name) for name in difflib.get_close_matches(path.name, names, n=3)]
+        found = [each for each in dict.fromkeys([*like, *around]) if each != path and Home(each).there]
+    return found[:3]
 
 
 _held: set[int] = set()

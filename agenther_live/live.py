@@ -11,12 +11,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from agenther_live.clock import utcnow
+from agenther_live.clock import stamped, utcnow
 from agenther_live.errors import HomeError, SettingsError, UsageError, WorkerRunning
 from agenther_live.evaluate import Evaluator, evaluator, told_apart
 from agenther_live.facts import current_trajectory
@@ -60,10 +61,13 @@ class Live:
         judges: the panel: 'rules', chat models, or objects. An empty panel accepts nothing.
         evaluators: functions that judge trajectories in the worker; see `agenther_live.evaluate`.
         redact: a function `str -> str` of the user's own, called with each text before the built-in redaction.
+        read_only: only look, into a home that is there and need not be writable: nothing is captured, and no worker
+            runs. A buffer that can be written is still brought to this version's schema.
         settings: any other setting by name; see `agenther_live.settings.Settings`.
 
     Raises:
         SettingsError: naming the wrong setting, its value and what is allowed.
+        UsageError: `read_only`, and there is no home.
         HomeError: the home cannot be written, and `strict` is set.
     """
 
@@ -75,6 +79,7 @@ class Live:
         judges: Sequence[Any] | None = None,
         evaluators: Sequence[Callable[..., Any]] = (),
         redact: Callable[[str], str] | None = None,
+        read_only: bool = False,
         **settings: Any,
     ) -> None:
         """Read the settings and make the home; no thread is started and no database opened."""
@@ -96,7 +101,8 @@ class Live:
         self._scheduler: BackgroundScheduler | None = None
         self._resources = contextlib.ExitStack()
         self.home = Home(Path(os.path.abspath(self.settings.home)))
-        self._usable = self._make_home()
+        self._read_only = read_only
+        self._made = self._make_home()
         for function in evaluators:
             self._add_evaluator(function, agent=None)
         _lives.add(self)
@@ -243,7 +249,8 @@ class Live:
         """The replay buffer; its file is open only while a call runs."""
         from agenther_live.buffer.store import Buffer
 
-        self.home.create()
+        if not self._read_only:
+            self.home.create()
         return Buffer(self.settings.buffer or self.home.database, settings=self.settings)
 
     @cached_property
@@ -256,6 +263,7 @@ class Live:
         from agenther_live.compose import build_parts
         from agenther_live.fleet import parts_of
 
+        self._may_write()
         return build_parts(
             settings=self.settings,
             home=self.home,
@@ -406,6 +414,7 @@ class Live:
         """
         from agenther_live.integrations import transcripts
 
+        self._may_write()
         self.home.create()
         return transcripts.import_file(Path(path), self.buffer, redactor=self._redactor, progress=progress)
 
@@ -431,7 +440,11 @@ class Live:
         """Give the figures of `agenther-live status`: funnel, drops, lag, last tick, spend."""
         from agenther_live import scheduler
 
-        return scheduler.status(self.home, self.buffer)
+        figures = scheduler.status(self.home, self.buffer)
+        for name in ("last_tick_at", "oldest_pending_at"):
+            if figures[name] is not None:
+                figures[name] = stamped(datetime.fromisoformat(figures[name]))
+        return figures
 
     def retract(self, *, where: str, reason: str, dry_run: bool = False) -> Retracted:
         """Take back the samples that an SQL condition over samples and trajectories chooses, and pairs made of them.
@@ -531,9 +544,8 @@ class Live:
         Raises:
             UsageError: the folder is none of shards; the tokenizer cannot be loaded, or transformers is not installed.
         """
-        from agenther_live.shards.checks.check import check
+        from agenther_live.shards.checks.check import check, check_folder
         from agenther_live.shards.files.heldout import HeldOut
-        from agenther_live.shards.files.manifest import MANIFEST
 
         render = None
         if tokenizer is not None:
@@ -541,11 +553,7 @@ class Live:
 
             render = renderer(tokenizer)
         if folder is not None:
-            root = Path(folder)
-            # A slip in its name must not pass for shards without a fault; an empty one has nothing published yet.
-            if not root.is_dir() or (any(root.iterdir()) and not (root / MANIFEST).is_file()):
-                raise UsageError(f"{folder}: no folder of shards, there is no {MANIFEST}")
-            return check(root, render=render)
+            return check_folder(Path(folder), render=render)
         goals, trajectories = self.buffer.held_out()
         held_out = HeldOut(goals, share=0.0, trajectories=trajectories)
         return check(self.home.shards, held_out=held_out, render=render)
@@ -581,7 +589,21 @@ class Live:
 
     # -- inside ----------------------------------------------------------------------------------------
 
+    @property
+    def _usable(self) -> bool:
+        """Whether anything can be recorded; asked before whatever writes."""
+        self._may_write()
+        return self._made
+
+    def _may_write(self) -> None:
+        if self._read_only:
+            raise HomeError(f"home {self.home.path} was opened with read_only=True: it can only be looked into")
+
     def _make_home(self) -> bool:
+        if self._read_only:
+            if self.settings.buffer is None:  # one that lies elsewhere can be asked from anywhere
+                self.home.must_be_there()
+            return False
         if not self.settings.enabled:
             return False
         try:
@@ -627,6 +649,7 @@ class Live:
 
     @contextlib.contextmanager
     def _as_worker(self) -> Iterator[None]:
+        self._may_write()
         if self._scheduler is not None:  # our own thread holds the home already; ticks take turns by themselves
             yield
             return

@@ -213,6 +213,8 @@ class Settings(BaseSettings):
         given = init_settings.init_kwargs.get("home") or env_settings().get("home") or "agenther"  # type: ignore[attr-defined]
         file = Path(given).expanduser() / "agenther.toml"
         try:
+            if os.path.lexists(file) and not file.is_file():  # pydantic passes by what is no file
+                raise ValueError("it is no file")
             toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
         except (OSError, ValueError) as error:
             raise SettingsError(f"{file} cannot be read: {error}") from None

@@ -52,7 +52,7 @@ from agenther_live.buffer.turn.waits import next_due
 from agenther_live.buffer.turn.work import Claim
 from agenther_live.buffer.upkeep import tombstones
 from agenther_live.clock import utcnow
-from agenther_live.errors import BufferVersion, SettingsError
+from agenther_live.errors import BufferError, BufferVersion, SettingsError
 from agenther_live.journal import Batch, Cursor
 from agenther_live.labels import Relabeling, Sample
 from agenther_live.settings import Settings, ShardFormat
@@ -207,7 +207,23 @@ class Buffer:
             return
         with self._preparing:
             if not self._ready or not self._engine.exists():
-                self.create()
+                if self._engine.read_only:
+                    self._fits()
+                else:
+                    self.create()
+
+    def _fits(self) -> None:
+        """Check that this version can read a buffer that it cannot bring to its schema."""
+        if not self._engine.exists():
+            raise BufferError(f"there is no buffer at {self.where} yet, and it cannot be made: that place is read-only")
+        with self._engine.read() as tx:
+            found = migrations.revision_of(tx.connection)
+        if found != migrations.HEAD:
+            raise BufferVersion(
+                f"the buffer has schema {found}, this version of the package reads {migrations.HEAD}, and it cannot "
+                f"be brought there: {self.where} is read-only here"
+            )
+        self._ready = True
 
     # --- what comes in
 

@@ -307,10 +307,10 @@ class LangChainModel:
 
     def _connect(self) -> tuple[Any, BaseChatModel]:
         import openai
-        from langchain_openai import ChatOpenAI
         from langchain_openai.chat_models.base import global_ssl_context
         from pydantic import SecretStr
 
+        from agenther_live.integrations.completions import PlainChatOpenAI
         from agenther_live.integrations.connections import http_client
 
         assert self._spec is not None
@@ -321,7 +321,7 @@ class LangChainModel:
             extra["max_tokens"] = self._spec.max_tokens
         if self._spec.reasoning_effort is not None:
             extra["reasoning_effort"] = self._spec.reasoning_effort
-        model = ChatOpenAI(
+        model = PlainChatOpenAI(
             model=self._spec.model,
             base_url=self._url,
             api_key=SecretStr(self._key),

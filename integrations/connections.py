@@ -15,10 +15,12 @@ from urllib.request import getproxies
 
 import openai
 
-__all__ = ["http_client"]
+__all__ = ["Response", "http_client"]
 
 # The client library that this version of the SDK is made with (httpx, or its successor of the same form).
 _http: Any = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
+Response: Any = _http.Response
+"""The class of the client's answers."""
 _IDLE_SECONDS = 30.0  # a connection that nobody used for so long is closed
 
 

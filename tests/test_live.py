@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from agenther_live import Live, Outcome, Trajectory
 from agenther_live.clock import utcnow
 from agenther_live.errors import GraphError, HomeError, SettingsError, UsageError, WorkerRunning
 from agenther_live.evaluate import evaluator
+from tests import forking
 from tests.openai_server import OpenAIServer, say
 from tests.relabel.build import says, trajectory, user
 from tests.whole import TEMPLATE, answering, failed_orders, good_reply, outcomes, until
@@ -552,46 +554,41 @@ def test_exit_without_close_loses_nothing_and_does_not_wait_for_models(home: Pat
         assert live.status()["captured"] == 2
 
 
-def test_forked_children_record_and_one_of_them_works(home: Path, tmp_path: Path) -> None:
-    """As under gunicorn with preloading: attached before the fork, started behind it, one child killed."""
-    done = script(
-        tmp_path,
-        """
-        import os, signal, sys, time
-        from agenther_live import Live
-        from tests.whole import TEMPLATE, answering, say, until
+def _serve_with_children(home: str, told: str) -> None:
+    """A service that forks as gunicorn does with preloading: attached before, started behind it, one child killed."""
+    out = os.open(told, os.O_WRONLY | os.O_CREAT)
+    live = Live(home, tick_seconds=0.05, **TEMPLATE)
+    agent = live.attach(answering())
+    tell(agent, thread="parent")
+    first = Live(home, tick_seconds=60, **TEMPLATE)
+    assert first.start()  # against all advice
+    until(lambda: first.status()["last_tick_at"])
+    children, (read, write) = [], os.pipe()
+    for n in range(3):
+        if n == 1:
+            first.stop()
+        pid = os.fork()
+        if not pid:
+            assert first._scheduler is None
+            os.write(write, b"%d" % live.start())
+            for turn in range(3):
+                tell(agent, thread=f"child-{n}-{turn}")
+            if n == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(1.0)
+            forking.exit_interpreter(0)
+        children.append(pid)
+        os.write(out, os.read(read, 1))  # each has said whether it works before the next one asks
+    left = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    os.write(out, f" {left}".encode())
+    tell(agent, thread="parent again")
+    forking.exit_interpreter(0)
 
-        live = Live(sys.argv[1], tick_seconds=0.05, **TEMPLATE)
-        agent = live.attach(answering())
-        say(agent, thread="parent")
-        first = Live(sys.argv[1], tick_seconds=60, **TEMPLATE)
-        assert first.start()  # against all advice
-        until(lambda: first.status()["last_tick_at"])
-        children, (read, write) = [], os.pipe()
-        for n in range(3):
-            if n == 1:
-                first.stop()
-            pid = os.fork()
-            if not pid:
-                assert first._scheduler is None
-                os.write(write, b"%d" % live.start())
-                for turn in range(3):
-                    say(agent, thread=f"child-{n}-{turn}")
-                if n == 2:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                time.sleep(1.0)
-                sys.exit(0)
-            children.append(pid)
-            os.write(1, os.read(read, 1))  # each has said whether it works before the next one asks
-        print()
-        print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
-        say(agent, thread="parent again")
-        """,
-        home,
-    )
-    assert done.stderr == ""
+
+def test_forked_children_record_and_one_of_them_works(home: Path, tmp_path: Path) -> None:
+    assert forking.run(_serve_with_children, str(home), str(tmp_path / "told")) == 0
     # The first child met its parent's worker, the second one became the worker, the third one met that.
-    assert done.stdout.splitlines() == ["010", "[0, 0, -9]"]
+    assert (tmp_path / "told").read_text() == "010 [0, 0, -9]"
     with Live(home, **TEMPLATE) as live:
         live.run_until_idle()
         found = live.buffer.sql("select thread_id, status, count(*) from trajectories group by all").fetchall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -11,14 +12,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agenther_live import Live
+from agenther_live import Live, cli
 from agenther_live.clock import utcnow
 from tests import forking
 from tests.openai_server import OpenAIServer, say
@@ -248,8 +249,32 @@ def test_feedback_during_a_model_call_wins(home: Path) -> None:
 # --- stopping -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_worker_during_a_slow_call(home: Path, number: signal.Signals) -> None:
+def _be_command(told: str, arguments: list[str], environment: dict[str, str]) -> None:
+    """`agenther-live …` in a process forked from one that has imported everything already."""
+    os.environ |= environment
+    sys.argv = ["agenther-live", *arguments]
+    with open(told, "w", encoding="utf-8") as err, contextlib.redirect_stderr(err):
+        cli.main()
+
+
+@contextmanager
+def _forked(told: Path, *arguments: object, **environment: str) -> Iterator[Any]:
+    worker = forking.start(_be_command, str(told), [*map(str, arguments)], environment)
+    yield worker
+    worker.kill()
+    worker.join()
+
+
+@contextmanager
+def _begun(told: Path, *arguments: object, **environment: str) -> Iterator[Any]:
+    with told.open("w") as err, process(*arguments, told=err, **environment) as worker:
+        yield worker
+
+
+@pytest.mark.parametrize(("number", "begun"), [(signal.SIGTERM, _begun), (signal.SIGINT, _forked)])
+def test_a_signal_stops_the_worker_during_a_slow_call(
+    home: Path, tmp_path: Path, number: signal.Signals, begun: Callable[..., AbstractContextManager[Any]]
+) -> None:
     goods = failed_orders(2)
     with Live(home, evaluators=[goods.judge], **TEMPLATE) as live:
         goods.work(live)
@@ -258,21 +283,23 @@ def test_a_signal_stops_the_worker_during_a_slow_call(home: Path, number: signal
             live.feedback(thread_id=task.task_id, success=False)
     (home / "evaluators.json").unlink()  # judged by a person here
     slow = [90.0, 0.4]  # one call will never end in time, one is on its way when the signal comes
+    told = tmp_path / "told"
     with OpenAIServer(lambda request: say(good_reply(request), delay_seconds=slow.pop() if slow else 0)) as server:
         options = ("--relabeler", model(server), "--judge", "rules", "--home", home)
-        with process("worker", *options, AGENTHER_OUTCOME_SETTLE_SECONDS="0") as worker:
-            until(lambda: server.in_flight == 2 or worker.poll() is not None)
+        with begun(told, "worker", *options, AGENTHER_OUTCOME_SETTLE_SECONDS="0") as worker:
+            until(lambda: server.in_flight == 2)
             if number == signal.SIGTERM:
                 refused = run_cli("tick", *options)
                 assert (refused.code, refused.out) == (1, "")
                 assert f"has a worker already (pid {worker.pid})" in refused.err
             began = time.monotonic()
-            worker.send_signal(number)
-            out, err = worker.communicate(timeout=60)
+            os.kill(worker.pid, number)
+            left = worker.wait(60) if begun is _begun else (worker.join(60), worker.exitcode)[1]
             assert time.monotonic() - began < 15, "it waits for a reply on its way, not for one that takes 90 s"
-        assert (worker.returncode, out) == (0, ""), err
-        assert "worker stopped" in err
-        assert "Traceback" not in err
+            assert left == 0, told.read_text()
+            assert begun is _forked or worker.stdout.read() == ""
+        assert "worker stopped" in told.read_text()
+        assert "Traceback" not in told.read_text()
         delivered = [request for request in server.requests if request.seconds is not None and request.seconds < 5]
         assert run_cli("tick", "--until-idle", *options).code == 0
         paid = Counter(repr(body["messages"]) for body in server.bodies)

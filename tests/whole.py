@@ -87,8 +87,9 @@ def failed_orders(n: int, *, seed: int = 0) -> Shop:
 @cache
 def _failed_orders(seed: int) -> list[Task]:
     full = shop(60, seed=seed)
-    run_all(full.agents, full.tasks, lambda: None)
-    return [task for task in full.tasks if len(full.world.orders(task.task_id)) == 1 and not task.satisfiable]
+    tasks = [task for task in full.tasks if not task.satisfiable]
+    run_all(full.agents, tasks, lambda: None)
+    return [task for task in tasks if len(full.world.orders(task.task_id)) == 1]
 
 
 # --- what a good model answers about a demo's run ---------------------------------------------------------------------

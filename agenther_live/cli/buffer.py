@@ -9,7 +9,7 @@ import typer
 from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import app
-from agenther_live.cli.tools import bar, open_live, show_result
+from agenther_live.cli.tools import bar, open_existing, show_result
 
 buffer_app = typer.Typer(no_args_is_help=True, help="Move the replay buffer to another engine.")
 app.add_typer(buffer_app, name="buffer")
@@ -27,7 +27,7 @@ def migrate(
 
     Stop the worker first; agents may go on, for their journal waits. The DuckDB file stays as it is.
     """
-    with open_live(home) as live, bar("moving", as_json) as advance:
+    with open_existing(home) as live, bar("moving", as_json) as advance:
         moved, there = live.migrate(to, progress=advance)
     shown = there.replace(":***@", "@")
     show_result(

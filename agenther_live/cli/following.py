@@ -11,7 +11,7 @@ import typer
 from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import shards_app
-from agenther_live.cli.tools import err, open_live, show_result, stopping_on_signals
+from agenther_live.cli.tools import err, open_to_look, show_result, stopping_on_signals
 
 if TYPE_CHECKING:
     from agenther_live.shards.reading.follow import ShardStream, StreamRow
@@ -26,7 +26,7 @@ COMMIT_ROWS = 100
 def _root(home: Path | None, given: str | None) -> str:
     if given is not None:
         return given
-    with open_live(home) as live:
+    with open_to_look(home) as live:
         return live.settings.shards or str(live.home.shards)
 
 

@@ -50,7 +50,7 @@ def demo(
     from agenther_live.demo import run
 
     report = run.demo(
-        home or run.free_home(Path("agenther-demo")),
+        home,
         relabeler=relabeler,
         judges=judge or ["rules"],
         tasks=tasks,

@@ -11,7 +11,7 @@ import typer
 from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import app
-from agenther_live.cli.tools import open_live, out, show_result
+from agenther_live.cli.tools import open_to_look, out, show_result
 from agenther_live.clock import utcnow
 from agenther_live.errors import UsageError
 
@@ -30,7 +30,7 @@ def sql(
     """Ask the replay buffer in SQL; works while agents and worker run."""
     if as_json + as_csv + (parquet is not None) > 1:
         raise UsageError("--json, --csv and --parquet: one of them")
-    with open_live(home) as live:
+    with open_to_look(home) as live:
         result = live.buffer.sql(query, seconds=seconds)
         if as_csv:
             sys.stdout.flush()
@@ -51,7 +51,7 @@ def show(
     """Print one trajectory: goal, steps, outcome, analysis, goals in hindsight, samples and their shards."""
     from agenther_live.show import collect, rendered
 
-    with open_live(home) as live, live.buffer.hold():
+    with open_to_look(home) as live, live.buffer.hold():
         found = collect(live.buffer, trajectory)
     show_result(as_json, found, lambda: rendered(found))
 
@@ -63,7 +63,7 @@ def snapshot(
     as_json: JsonOption = False,
 ) -> None:
     """Copy the replay buffer as it stands now into a file of its own; agents and worker may run."""
-    with open_live(home) as live:
+    with open_to_look(home) as live:
         size = live.buffer.snapshot(file)
     show_result(as_json, {"file": str(file), "bytes": size}, lambda: f"{size:,} bytes in {render.plain(file)}")
 
@@ -77,7 +77,7 @@ def report(
     """Write one page with plots: what came in, what failed, what was refused, and what it cost. Needs no server."""
     from agenther_live.report import collect, page
 
-    with open_live(home) as live:
+    with open_to_look(home) as live:
         status = live.status()
         with live.buffer.hold():
             found = collect(live.buffer, status)

@@ -11,7 +11,7 @@ import typer
 from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import shards_app
-from agenther_live.cli.tools import open_live, show_result
+from agenther_live.cli.tools import open_existing, open_to_look, show_result
 
 
 @shards_app.command("ls", epilog="Example: agenther-live shards ls --json")
@@ -20,7 +20,7 @@ def shards_ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from agenther_live.shards.files.manifest import Manifest
     from agenther_live.shards.files.manifest import live as published
 
-    with open_live(home) as live:
+    with open_to_look(home) as live:
         entries = published(Manifest(live.home.shards).entries())
     columns = ["seq", "format", "path", "rows", "sha256"]
     figures = {"goals": "goals", "entropy": "goal_entropy", "writes": "write_call_rate"}
@@ -46,8 +46,14 @@ def shards_check(
     as_json: JsonOption = False,
 ) -> None:
     """Check every row of every published shard; exit code 1 if one is bad."""
-    with open_live(home) as live:
-        report = live.check_shards(folder, tokenizer=tokenizer)
+    from agenther_live.shards.checks.check import check_folder
+    from agenther_live.shards.checks.templates import renderer
+
+    if folder is not None:
+        report = check_folder(folder, render=None if tokenizer is None else renderer(tokenizer))
+    else:
+        with open_to_look(home) as live:
+            report = live.check_shards(tokenizer=tokenizer)
     show_result(as_json, asdict(report), lambda: render.check_report(report))
     if report.bad:
         raise typer.Exit(1)
@@ -62,6 +68,6 @@ def shards_retract(
     as_json: JsonOption = False,
 ) -> None:
     """Take samples back, replace the shards that hold them, and say who has read those."""
-    with open_live(home) as live:
+    with open_existing(home) as live:
         done = live.retract(where=where, reason=reason, dry_run=dry_run)
     show_result(as_json, done.as_dict(), lambda: render.retraction(done))

@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,34 @@ from rich.console import Console
 from rich.progress import Progress
 
 from agenther_live import render
+from agenther_live.clock import stamped
 from agenther_live.errors import AgentHERError, SettingsError
+from agenther_live.home import Home
 from agenther_live.live import Live
 
 out = Console()
 err = Console(stderr=True)
 
 
+def home_of(home: Path | None) -> Home:
+    """Give the home that a verb is about; whether it is there is not asked."""
+    return Home(Path(os.path.abspath((home or Path("agenther")).expanduser())))
+
+
+def open_to_look(home: Path | None) -> Live:
+    """Make the `Live` of a verb that only reads: the home must be there, and need not be writable."""
+    return Live(home, read_only=True)
+
+
+def open_existing(home: Path | None) -> Live:
+    """Make the `Live` of a verb that writes into a home that must be there; one whose buffer lies elsewhere is made."""
+    if not os.environ.get("AGENTHER_BUFFER"):
+        home_of(home).must_be_there()
+    return open_live(home)
+
+
 def open_live(home: Path | None, *, relabeler: str | None = None, judges: list[str] | None = None, **more: Any) -> Live:
-    """Make the `Live` of a verb: strict, since on the command line an error is shown and not logged."""
+    """Make the `Live` of a verb that makes its home: strict, since here an error is shown and not logged."""
     return Live(home, relabeler=relabeler, judges=judges or None, strict=True, **more)
 
 
@@ -130,13 +149,15 @@ def show_result(as_json: bool, data: Any, pretty: Callable[[], Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: times as ISO 8601, what is no number as null."""
+    """A value as JSON has it: times as ISO 8601 in UTC, what is no number as null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(item) for item in value]
     if isinstance(value, float | Decimal):
         return float(value) if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return stamped(value)
     if isinstance(value, date | time):
         return value.isoformat()
     return value if value is None or isinstance(value, str | int) else str(value)

@@ -14,7 +14,7 @@ from agenther_live import render
 from agenther_live.cli.keys import single_keys
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import app, trust_app
-from agenther_live.cli.tools import open_live, out, show_result
+from agenther_live.cli.tools import open_existing, open_to_look, out, show_result
 from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, UsageError
 
@@ -43,7 +43,7 @@ def review(
     chosen: Kind | None = next((each for each in KINDS if each == kind), None)
     if kind is not None and chosen is None:
         raise UsageError(f"--kind {kind}: one of {', '.join(KINDS)}")
-    with open_live(home) as live:
+    with open_to_look(home) if as_json else open_existing(home) as live:
         waiting = queue(live.buffer, chosen, agent=agent, seed=seed)
         if as_json:
             show_result(True, [asdict(entry) for entry in waiting[:limit]], lambda: None)
@@ -77,7 +77,7 @@ def certify_(
     for name, value in (("--precision", precision), ("--confidence", confidence)):
         if not 0 < value < 1:
             raise UsageError(f"{name} {value}: between 0 and 1")
-    with open_live(home) as live, live.buffer.reading() as tx:
+    with open_to_look(home) as live, live.buffer.reading() as tx:
         labels = reviews.certified_labels(tx, agent=agent, since=since)
     found = certify([rejected for rejected, _ in labels], precision=precision, confidence=confidence)
     panels = sorted({panel for _, panel in labels if panel})
@@ -113,7 +113,7 @@ def trust_agreement(home: HomeOption = None, agent: AgentOption = None, as_json:
         "SELECT t.agent, s.goal_id, 'person', l.verdict = 'accept' FROM labels AS l "
         "JOIN samples AS s ON s.sample_id = l.sample_id JOIN trajectories AS t ON t.trajectory_id = l.trajectory_id"
     )
-    with open_live(home) as live:
+    with open_to_look(home) as live:
         answers = [row[1:] for row in live.buffer.sql(query).fetchall() if agent in (None, row[0])]
     units: dict[str, dict[str, bool]] = {}
     for goal_id, judge, valid in answers:
@@ -138,7 +138,7 @@ def _two(value: float | None) -> str:
 @trust_app.command("show", epilog="Example: agenther-live trust show")
 def trust_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show how each judge stands on canaries, goals that are known to be bad, and whether it drifts."""
-    with open_live(home) as live:
+    with open_to_look(home) as live:
         result = live.buffer.sql("SELECT * FROM panel_health ORDER BY judge, prompt_version")
         rows = result.dicts()
     columns = ["judge", "canaries", "accepted", "of the first", "of the last", "p", "drifts"]
@@ -174,7 +174,7 @@ def trust_clear(
     if release and withdraw:
         raise UsageError("--release and --withdraw: one of them")
     now = utcnow()
-    with open_live(home) as live, live.buffer.writing() as tx:
+    with open_existing(home) as live, live.buffer.writing() as tx:
         cleared = trust.clear(tx, judge, now=now)
         if judge and (unknown := sorted(set(judge) - {one.judge for one in cleared})):
             raise AgentHERError(f"{', '.join(unknown)}: no such judge drifts; trust show lists them")

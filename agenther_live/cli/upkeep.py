@@ -11,7 +11,7 @@ from rich.table import Table
 from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import app
-from agenther_live.cli.tools import err, open_live, show_result
+from agenther_live.cli.tools import err, open_existing, open_to_look, show_result
 from agenther_live.clock import utcnow
 from agenther_live.errors import UsageError
 
@@ -41,7 +41,7 @@ def delete(
 ) -> None:
     """Delete a thread, a person or a trajectory everywhere in the home, and refuse it from now on."""
     given: dict[str, Any] = {"thread_id": thread, "subject": subject, "trajectory_id": trajectory}
-    with open_live(home) as live:
+    with open_existing(home) as live:
         if lift:
             gone = live.lift_deletion(**given, reason=reason)
             show_result(as_json, {"lifted": gone}, lambda: f"{gone} tombstones taken away")
@@ -92,7 +92,7 @@ def compact(
     seconds: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for a worker that runs.")] = 600.0,
 ) -> None:
     """Write the buffer's file anew, without the room of deleted rows."""
-    with open_live(home) as live:
+    with open_existing(home) as live:
         before, after = live.compact(seconds=seconds)
     show_result(as_json, {"before": before, "after": after}, lambda: f"{before:,} bytes before, {after:,} after")
 
@@ -108,7 +108,7 @@ def doctor(
     """Check a home: permissions, journal, replies, buffer, shards, room, clock; exit code 1 if anything is bad."""
     from agenther_live.doctor import examine, unwell
 
-    with open_live(home) as live:
+    with open_existing(home) if repair or models else open_to_look(home) as live:
         now = utcnow()
         findings = examine(live.home, live.settings, live.buffer, now=now, repair=repair, deep=deep)
         findings += [_of_model(probed) for probed in live.check_models()] if models else []

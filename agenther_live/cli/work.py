@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ from agenther_live.cli.options import (
     RelabelerOption,
 )
 from agenther_live.cli.root import app
-from agenther_live.cli.tools import bar, log_as, open_live, open_worker, show_result, stopping_on_signals
+from agenther_live.cli.tools import bar, home_of, log_as, open_to_look, open_worker, show_result, stopping_on_signals
 from agenther_live.errors import AgentHERError
 
 logger = logging.getLogger("agenther_live")
@@ -95,7 +96,9 @@ def status(
     max_lag_seconds: Annotated[float, typer.Option("--max-lag-seconds", help="What --check allows.")] = 60.0,
 ) -> None:
     """Show the funnel, drops, journal lag, last tick, spend, and why work pauses."""
-    with open_live(home) as live:
+    if check and not home_of(home).there and not os.environ.get("AGENTHER_BUFFER"):
+        raise AgentHERError(f"{home_of(home).path} is no home yet: is a worker up?")
+    with open_to_look(home) as live:
         figures = live.status()
         show_result(as_json, figures, lambda: render.status(figures, live.buffer.funnel()))
         lag = figures["journal_lag_seconds"]

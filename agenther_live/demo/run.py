@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +21,7 @@ from agenther_live.demo.agents import Graph, build_agents
 from agenther_live.demo.tasks import Task, make_tasks
 from agenther_live.demo.truth import judge_run
 from agenther_live.demo.world import World
-from agenther_live.errors import UsageError
+from agenther_live.errors import HomeError, UsageError
 from agenther_live.live import Live
 from agenther_live.replies import Budget
 from agenther_live.trajectory import Outcome, Trajectory
@@ -41,15 +42,25 @@ class DemoReport:
 
 
 def free_home(wanted: Path) -> Path:
-    """Give `wanted`, or the first of wanted-2, wanted-3, … that does not exist: no run is shown twice."""
+    """Make the folder `wanted`, or the first of wanted-2, wanted-3, … that does not exist: each demo has its own.
+
+    Raises:
+        HomeError: it cannot be made.
+    """
     found, n = wanted, 2
-    while found.exists():
-        found, n = wanted.with_name(f"{wanted.name}-{n}"), n + 1
-    return found
+    while True:
+        try:
+            found.mkdir(mode=0o700)
+        except FileExistsError:
+            found, n = wanted.with_name(f"{wanted.name}-{n}"), n + 1
+        except OSError as error:
+            raise HomeError(f"home {found} cannot be made: {error.strerror or error}") from None
+        else:
+            return found
 
 
 def demo(
-    home: Path,
+    home: Path | None,
     *,
     relabeler: str,
     judges: Sequence[str],
@@ -57,12 +68,14 @@ def demo(
     seed: int,
     console: Console | None,
 ) -> DemoReport:
-    """Run the main job to the end on a new home; `console` None shows nothing.
+    """Run the main job to the end on a new home, of a free name where none is given; `console` None shows nothing.
 
     Raises:
         UsageError: the home holds a buffer already.
         SettingsError: a model string is unknown, or its key is missing.
     """
+    ours = home is None or not home.expanduser().exists()
+    home = home.expanduser() if home is not None else free_home(Path("agenther-demo"))
     database = home / "buffer.duckdb"
     if database.exists() or any((home / "journal").glob("*.jsonl")):
         raise UsageError(f"home {home} holds runs already: the demo wants a home of its own, --home NEW")
@@ -88,7 +101,12 @@ def demo(
         tick_seconds=0.25,
         policy_version=POLICY_VERSION,
     ) as live:
-        budget = live.parts.replies.budget  # made here, so that a wrong model is told before anything begins
+        try:
+            budget = live.parts.replies.budget  # made here, so that a wrong model is told before anything begins
+        except BaseException:
+            if ours:
+                shutil.rmtree(home, ignore_errors=True)
+            raise
         live.buffer.create()
         agents = [live.attach(agent) for agent in build_agents(world, seed=seed).values()]
         with _bar(console or quiet, budget) as bar:

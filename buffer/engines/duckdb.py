@@ -85,11 +85,12 @@ _engines: weakref.WeakSet[DuckDB] = weakref.WeakSet()
 class _File:
     """A file in this process: how often it is open now, and how long it was since others last had a turn.
 
-    `threads` holds while it is open: all connections must have one configuration.
+    `threads` and `read_only` hold while it is open: all connections must have one configuration.
     """
 
     path: Path
     threads: int = 1
+    read_only: bool = False
     open: int = 0
     opened_at: float = 0.0  # time.monotonic(), of the first that is open now
     closed_at: float = 0.0
@@ -101,6 +102,7 @@ class _File:
         if self.open > 1:
             return 0.0
         self.threads = threads_for(self.path)
+        self.read_only = cannot_be_written(self.path)
         now = time.monotonic()
         rest = max(0.0, _REST_SECONDS - (now - self.closed_at))
         if rest == 0.0:
@@ -129,6 +131,12 @@ def threads_for(path: Path) -> int:
     return CONFIG["threads"] if size < LARGE_BYTES else min(4, os.cpu_count() or 1)  # type: ignore[return-value]
 
 
+def cannot_be_written(path: Path) -> bool:
+    """Tell whether this process can only read the file, or could not write the log that DuckDB keeps beside it."""
+    place = path if path.exists() else path.parent
+    return place.exists() and not (os.access(place, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
 class DuckDB:
     """One DuckDB file as a buffer engine. Safe to use from many threads."""
 
@@ -150,7 +158,14 @@ class DuckDB:
             _engines.add(self)
 
     def _configure(self, _dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:
-        named["config"] = CONFIG | {"threads": _files[str(self.path)].threads}
+        file = _files[str(self.path)]
+        named["config"] = CONFIG | {"threads": file.threads}
+        named["read_only"] = file.read_only
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the file, or the folder that it is in, cannot be written by this process."""
+        return cannot_be_written(self.path)
 
     def exists(self) -> bool:
         """Whether the file is there."""
@@ -178,8 +193,10 @@ class DuckDB:
 
         Raises:
             BufferLocked: another process holds the file.
-            BufferError: the database refused; nothing of the transaction stays.
+            BufferError: the database refused, and nothing of the transaction stays; or the file is read-only.
         """
+        if self.read_only:
+            raise BufferError(f"buffer {self.path} cannot be written: it is read-only here")
         with self._writing, self._connected() as connection, _boundary(), connection.begin():
             yield DuckDBTransaction(connection)
 

@@ -149,6 +149,11 @@ class Engine(Protocol):
     shared: bool
     """Whether several workers may write at the same time."""
 
+    @property
+    def read_only(self) -> bool:
+        """Whether this process can only read it."""
+        ...
+
     def write(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that may write; on an engine that is not shared, one at a time in a process."""
         ...

@@ -53,6 +53,7 @@ class PostgreSQL:
 
     name = "postgresql"
     shared = True
+    read_only = False
 
     def __init__(self, url: URL) -> None:
         """Name the database; nothing is opened yet.

@@ -72,7 +72,7 @@ def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder:
             for number in range(1, job.size.rounds + 1):
                 rng = random.Random(f"round {job.world} {job.seed} {number}")
                 train = world.split()[0]
-                goals = [rng.choice(train) for _ in range(job.size.round_episodes)]
+                goals = drawn(train, job.size.round_episodes, rng)
                 start = 100_000 * (job.seed + 1) + 1000 * number
                 capture(live, world, model, goals, [*range(start, start + len(goals))], runs, version=version)
                 if arm == "claim":

@@ -11,6 +11,7 @@ import pickle
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ class Size:
     seeds: int = 5
     episodes: int = 160
     train_goals: int = 200
-    held_goals: int = 300
+    held_goals: int = 500
     up_steps: dict[str, int] | None = None
     recipe: Recipe = field(default_factory=Recipe)
     lies: tuple[float, ...] = (0.0, 0.2)
@@ -56,7 +57,7 @@ class Size:
 
     def steps(self, world: str) -> int:
         """Steps of the upbringing."""
-        return (self.up_steps or {"parcels": 300, "offers": 500})[world]
+        return (self.up_steps or {"parcels": 250, "offers": 350})[world]
 
 
 FULL = Size()
@@ -152,8 +153,8 @@ class Measure:
         rng = random.Random(f"measure {job.world} {job.seed}")
         train, held = world.split()
         self.world, start = world, 1_000_000 * (job.seed + 1)
-        self.train_goals = [rng.choice(train) for _ in range(job.size.train_goals)]
-        self.held_goals = [rng.choice(held) for _ in range(job.size.held_goals)]
+        self.train_goals = drawn(train, job.size.train_goals, rng)
+        self.held_goals = drawn(held, job.size.held_goals, rng)
         self.train_seeds = range(start, start + job.size.train_goals)
         self.held_seeds = range(start + 500_000, start + 500_000 + job.size.held_goals)
 
@@ -173,11 +174,21 @@ class Measure:
         return {"success": looked_up(self.world, seen, self.held_goals, self.held_seeds)}
 
 
+def drawn(goals: Sequence[Goal], n: int, rng: random.Random) -> list[Goal]:
+    """Goals at random, but each word about as often as any other: of some at a time the one whose words are rarest."""
+    counts: Counter[str] = Counter()
+    found = []
+    for _ in range(n):
+        goal = min(rng.choices(goals, k=16), key=lambda each: sum(counts[word] for word in set(each.text.split())))
+        counts.update(set(goal.text.split()))
+        found.append(goal)
+    return found
+
+
 def goals_of(job: Job, world: World, n: int) -> tuple[list[Goal], list[int]]:
     """Goals to capture, each tried twice (pairs need a goal that was met once and missed once), and episode seeds."""
     rng = random.Random(f"goals {job.world} {job.seed}")
-    train = world.split()[0]
-    once = [rng.choice(train) for _ in range((n + 1) // 2)]
+    once = drawn(world.split()[0], (n + 1) // 2, rng)
     return [goal for goal in once for _ in range(2)][:n], [10_000 * (job.seed + 1) + at for at in range(n)]
 
 

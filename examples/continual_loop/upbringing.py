@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,15 +37,15 @@ class Faults:
 
     lies: float = 0.10
     """Of failed runs that end in an answer."""
-    unknown: float = 0.25
-    """World A: of the words of each code book."""
+    stale: float = 0.25
+    """World A: of the words of each code book, for which it has the code of another such word."""
     skips: float = 0.06
     detours: float = 0.15
     careless: float = 0.3
     """Of timeouts after which it goes on."""
-    unlisted: float = 1 / 3
-    """World B: of items whose code it does not know."""
-    habit: float = 0.4
+    unlisted: float = 5 / 12
+    """World B: of items, for which it has the code of another such item."""
+    habit: float = 0.37
     """World B: of runs in which it takes the first offer without a look at the others."""
 
 
@@ -55,12 +55,11 @@ class Teacher:
     def __init__(self, world: World, faults: Faults) -> None:
         self.world, self.faults = world, faults
         rng = random.Random("what the teacher does not know")
-        self.unknown: set[str] = set()
         if isinstance(world, Parcels):
-            for _, _, words in world.slots.values():
-                self.unknown |= set(rng.sample(words, round(faults.unknown * len(words))))
-        elif isinstance(world, Offers):
-            self.unknown = set(rng.sample(world.items, round(faults.unlisted * len(world.items))))
+            self.codes = {tool: _stale(codes, faults.stale, rng) for tool, codes in world.codes.items()}
+        else:
+            assert isinstance(world, Offers)
+            self.codes = {"list_offers": _stale(world.codes, faults.unlisted, rng)}
 
     def run(self, goal: Goal, seed: int) -> tuple[Run, list[dict[str, Any]]]:
         """One run: its messages, as a conversation."""
@@ -93,21 +92,15 @@ class Teacher:
         return run, messages
 
     def _ship(self, goal: Parcel, rng: random.Random, call: Callable[..., Any]) -> None:
-        world = self.world
-        assert isinstance(world, Parcels)
         for tool, word in (("pick", goal.item), ("wrap", goal.paper), ("ship", goal.city)):
             if rng.random() < self.faults.detours / 3:
                 call("check_stock")
             if word is None or (tool == "wrap" and rng.random() < self.faults.skips):
                 continue
-            known = word not in self.unknown
-            call(tool, code=world.codes[tool][word] if known else rng.choice([*world.books[tool]]))
+            call(tool, code=self.codes[tool][word])
 
     def _order(self, goal: Bought, run: Run, rng: random.Random, call: Callable[..., Any]) -> None:
-        world = self.world
-        assert isinstance(world, Offers)
-        code = rng.choice([*world.book]) if goal.item in self.unknown else world.codes[goal.item]
-        if call("list_offers", code=code) is None:
+        if call("list_offers", code=self.codes["list_offers"][goal.item]) is None:
             return
         if rng.random() < self.faults.habit:
             offer, said = run.offers[0], ""
@@ -124,14 +117,16 @@ class Teacher:
         return self.world.claim({"item": goal.item, "quantity": goal.quantity, "city": goal.city, "price": goal.limit})
 
 
+def _stale(codes: Mapping[str, str], share: float, rng: random.Random) -> dict[str, str]:
+    """The codes as the teacher has them: those of `share` of the words have gone round in a ring."""
+    words = rng.sample([*codes], round(share * len(codes)))
+    return {**codes, **{word: codes[other] for word, other in zip(words, [*words[1:], *words[:1]], strict=True)}}
+
+
 def bring_up(world: World, faults: Faults, *, steps: int, batch: int = 32, seed: int = 0) -> LlamaForCausalLM:
     """A new policy, trained on runs of the teacher; goals that are held out are not shown to it."""
     model = new_model(seed)
-    if isinstance(world, Parcels):
-        return _follow(model, Teacher(world, faults), steps, batch, 4e-3, seed)
-    able = replace(faults, habit=0.0, lies=0.0)
-    _follow(model, Teacher(world, able), steps, batch, 4e-3, seed, helped=True)
-    return go_on(model, world, faults, steps=200, seed=seed)
+    return _follow(model, Teacher(world, faults), steps, batch, 4e-3, seed, helped=isinstance(world, Offers))
 
 
 def go_on(model: LlamaForCausalLM, world: World, faults: Faults, *, steps: int = 60, seed: int = 1) -> LlamaForCausalLM:

@@ -30,7 +30,7 @@ TIMEOUT = 0.08
 ITEMS = ["lamp", "vase", "chair", "clock", "globe", "kettle", "mirror", "piano", "radio", "sofa", "table", "tent"]
 PAPERS = ["red", "blue", "green", "black", "white", "pink", "gold", "silver", "brown", "gray", "amber", "lilac"]
 CITIES = ["lyon", "oslo", "rome", "bern", "kyiv", "riga", "cork", "bonn", "nice", "york", "turin", "gdansk"]
-SHOPS = ["acme", "bolt", "corvo", "delta", "ember", "forge", "grove", "hazel"]
+SHOPS = ["acme", "bolt", "corvo"]
 
 
 class Refusal(Exception):
@@ -228,7 +228,9 @@ class Offers(World):
     tools: ClassVar = {"list_offers": ("code",), "place_order": ("shop", "city", "quantity")}
     kinds: ClassVar = {"list_offers": "read", "place_order": "write"}
     cities, items, quantities, limits = CITIES[:3], ITEMS, range(1, 4), range(2, 6)
-    prices, stocks, listed = range(1, 7), range(1, 4), 3
+    prices, stocks = range(1, 7), range(1, 5)
+    near = 0.55
+    """Share of offers that come from the goal's city whatever the draw; the others come from any."""
 
     def __init__(self) -> None:
         """Shuffle the catalogue; no agent is told."""
@@ -241,11 +243,15 @@ class Offers(World):
 
     def offers_for(self, goal: Bought, rng: random.Random) -> tuple[Offer, ...]:
         while True:
-            prices = sorted(rng.sample(self.prices, self.listed), reverse=True)
-            shops = rng.sample(SHOPS, self.listed)
+            prices = sorted(rng.sample(self.prices, len(SHOPS)), reverse=True)
             made = tuple(
-                Offer(rng.choice((goal.city, *self.cities)), rng.choice(self.stocks), price, shop)
-                for shop, price in zip(shops, prices, strict=True)
+                Offer(
+                    goal.city if rng.random() < self.near else rng.choice(self.cities),
+                    max(self.stocks) if shop == SHOPS[0] else rng.choice(self.stocks),
+                    price,
+                    shop,
+                )
+                for shop, price in zip(SHOPS, prices, strict=True)
             )
             if any(offer.serves(goal) for offer in made):
                 return made

@@ -12,18 +12,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from agenther_live.errors import ShardError
+from agenther_live.errors import ShardError, UsageError
 from agenther_live.settings import ShardFormat
 from agenther_live.shards.checks.rules import row_problems
 from agenther_live.shards.files.catalog import README, SHAREGPT_README, TRAINER_INDEX, listed_files
 from agenther_live.shards.files.heldout import HeldOut, is_held_out
-from agenther_live.shards.files.manifest import Entry, Manifest, live
+from agenther_live.shards.files.manifest import MANIFEST, Entry, Manifest, live
 from agenther_live.shards.files.statistics import measure, warnings
 from agenther_live.shards.files.writer import shard_path
 from agenther_live.shards.reading.stream import verified_lines
 from agenther_live.shards.rows.formats import DIALECTS, conversation_of, trained, trains_final_answer
 
-__all__ = ["Bad", "CheckReport", "Render", "check", "row_problems", "shard_problems"]
+__all__ = ["Bad", "CheckReport", "Render", "check", "check_folder", "row_problems", "shard_problems"]
 
 Render = Callable[[ShardFormat, Mapping[str, Any]], Sequence[str]]
 """Renders a row with a chat template, and says what is wrong with that (`templates.renderer`)."""
@@ -73,6 +73,18 @@ def _whole(fmt: ShardFormat, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]
             if one == other:
                 yield f"two rows of trajectory {one} are neighbours"
                 return
+
+
+def check_folder(folder: Path, *, render: Render | None = None) -> CheckReport:
+    """Check a folder that stands alone, such as a copy; what is held out is only known in its home.
+
+    Raises:
+        UsageError: it is no folder of shards.
+    """
+    # A slip in its name must not pass for shards without a fault; an empty one has nothing published yet.
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file()):
+        raise UsageError(f"{folder}: no folder of shards, there is no {MANIFEST}")
+    return check(folder, render=render)
 
 
 def check(root: Path, *, held_out: HeldOut | None = None, render: Render | None = None) -> CheckReport:
