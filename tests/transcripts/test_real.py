@@ -18,7 +18,7 @@ from agenther_live.integrations.transcripts.choose import SOURCES, choose
 from agenther_live.integrations.transcripts.signs import prints_grade
 from agenther_live.trajectory import Message
 
-FOLDER = Path(os.environ.get("AGENTHER_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "dev"
+FOLDER = Path(os.environ.get("AGENTHER_TEST_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data") / "dev"
 FILES = sorted(FOLDER.glob("*.jsonl.gz")) if FOLDER.is_dir() else []
 pytestmark = pytest.mark.skipif(
     len(FILES) != 10, reason=f"the ten files of real trajectories are not in {FOLDER} (AGENTHER_TEST_DATA names them)"
