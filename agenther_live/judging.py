@@ -19,6 +19,7 @@ from agenther_live.trajectory import Evidence, Trajectory
 __all__ = ["OutcomeJudging"]
 
 logger = logging.getLogger("agenther_live")
+_STOP_POLL_SECONDS = 0.1  # how often a turn looks whether it should stop
 
 
 @dataclass
@@ -50,8 +51,17 @@ class OutcomeJudging:
         if skipped:
             buffer.mark_evaluated(self.judge.name, skipped)
         room = asyncio.Semaphore(self.concurrency)
-        asked = [self._one(one, room, stop) for one in chosen if one.trajectory_id not in self.later]
-        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+        due = [one for one in chosen if one.trajectory_id not in self.later]
+        asked = [asyncio.create_task(self._one(one, room, stop)) for one in due]
+        left = set(asked)
+        while left and not stop.is_set():
+            done, left = await asyncio.wait(left, timeout=_STOP_POLL_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            if any(task.exception() for task in done):
+                break
+        for task in left:  # stopped: replies that are nearly there are kept all the same, and found by the next turn
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        answers = [answer for task in asked if not task.cancelled() and (answer := task.result()) is not None]
         buffer.add_evidence(answers, evaluator=self.judge.name)
         return len(answers)
 

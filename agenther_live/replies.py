@@ -34,7 +34,7 @@ about: ContextVar[str | None] = ContextVar("about", default=None)
 _STORED = ".stored.jsonl"
 _ROWS = 2000
 _ANSWER_TOKENS = 500  # a guess at the longest usual reply
-_GRACE_SECONDS = 1.5  # a caller that is told to stop waits so long for the reply that is being paid for
+_GRACE_SECONDS = 0.8  # whoever is told to stop waits so long for replies that are being paid for, and no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +288,10 @@ class Replies:
             self._guards[endpoint] = Breaker(endpoint), Pace(requests), Pace(tokens)
         return self._guards[endpoint]
 
-    async def settle(self, seconds: float) -> None:
-        """Wait so long for calls in flight, so that what is being paid for is kept."""
+    async def settle(self) -> None:
+        """Wait a moment for calls in flight: what is being paid for is kept, where it comes soon enough."""
         if self._in_flight:
-            await asyncio.wait(list(self._in_flight.values()), timeout=seconds)
+            await asyncio.wait(list(self._in_flight.values()), timeout=_GRACE_SECONDS)
 
     def close(self) -> None:
         """Close the file."""

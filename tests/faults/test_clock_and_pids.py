@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from agenther_live import Live, scheduler
+from agenther_live import Live
+from agenther_live.clock import utcnow
 from agenther_live.doctor import examine, unwell
 from agenther_live.journal import Reader
+from agenther_live.scheduler import asking, emission, intake, notes, records, ticking
 from agenther_live.shards.reading.stream import read_rows
 from tests.faults.kit import WORK, journal_runs, trajectories
 from tests.whole import AGENTHER, failed_orders, until
@@ -27,17 +29,17 @@ def test_a_clock_that_jumps_loses_nothing_and_settles_what_waited(
     home: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
     """The worker's clock; that of retention alone, at more dates, is in tests/test_retention.py."""
-    right = scheduler.utcnow
     goods = failed_orders(4)
     with Live(home, evaluators=[goods.judge], **WORK) as live:
         goods.work(live, goods.tasks[:2])
         live.tick()
-        monkeypatch.setattr(scheduler, "utcnow", lambda: right() + timedelta(days=days))
-        goods.work(live, goods.tasks[2:])
-        for _ in range(3):
-            (home / "upkeep.json").unlink(missing_ok=True)
-            live.tick()
-        monkeypatch.setattr(scheduler, "utcnow", right)
+        with monkeypatch.context() as jumped:
+            for module in (asking, emission, intake, notes, records, ticking):
+                jumped.setattr(module, "utcnow", lambda: utcnow() + timedelta(days=days))
+            goods.work(live, goods.tasks[2:])
+            for _ in range(3):
+                (home / "upkeep.json").unlink(missing_ok=True)
+                live.tick()
         live.run_until_idle()
         status = live.status()
         assert status["captured"] == status["failed"] == 4
@@ -67,7 +69,7 @@ def test_a_cut_wal_is_made_up_for_by_the_journal(home: Path, share: float) -> No
     wal = home.with_name("killed") / "buffer.duckdb.wal"
     os.truncate(wal, int(wal.stat().st_size * share))
     with Live(home.with_name("killed"), **WORK) as after:
-        assert not unwell(examine(after.home, after.settings, after.buffer, now=scheduler.utcnow()))
+        assert not unwell(examine(after.home, after.settings, after.buffer, now=utcnow()))
         before = trajectories(after)
         assert before < set(names)
         after.run_until_idle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,10 @@ from agenther_live.outcome import decide
 from agenther_live.polarity import Polarity, checked, declare, declared, signs
 from agenther_live.settings import load_settings
 from agenther_live.trajectory import Evidence
-from tests.openai_server import OpenAIServer, Reply, refuse, say
+from tests.openai_server import OpenAIServer, Reply, hang, refuse, say
 from tests.relabel.build import says, trajectory, user, uses
 from tests.relabel.world import TOOLS, bought, marker_of, record
+from tests.whole import until
 
 AT = datetime(2026, 1, 1)  # noqa: DTZ001
 
@@ -105,6 +107,25 @@ def test_an_answer_that_contradicts_itself_or_does_not_come_decides_nothing(tmp_
 
     rows = judged(tmp_path / "home", answer, n=2)
     assert {row["outcome"] for row in rows} == {"unknown"}
+
+
+def test_a_stop_does_not_wait_for_an_answer_that_never_comes(tmp_path: Path) -> None:
+    stopping = threading.Event()
+
+    def answer(request: dict[str, Any]) -> Reply:
+        return hang() if "40" in record(request)["goal"] else say(reached(request), after=stopping.is_set)
+
+    with OpenAIServer(answer) as server:
+        model = f"openai:judge,base_url={server.base_url}"
+        with Live(tmp_path / "home", outcome_judge=model, strict=True, request_timeout_seconds=90) as live:
+            live.import_transcripts(write(tmp_path / "runs.jsonl", 2))
+            live.start()
+            until(lambda: server.in_flight == 2)
+            live.request_stop()
+            stopping.set()
+            live.stop()
+            assert live.buffer.sql("select count(*) from llm_calls").fetchall() == [(1,)], "what came then is kept"
+            assert live.status()["paused_reason"] is None
 
 
 def test_a_judge_never_beats_anybody_and_sources_in_conflict_give_unknown() -> None:

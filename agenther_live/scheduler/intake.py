@@ -1,0 +1,98 @@
+"""The first part of a tick: what agents and people said since, and what outcomes follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from agenther_live.clock import utcnow
+from agenther_live.evaluate import Evaluator
+from agenther_live.fleet import take_batch, take_journal
+from agenther_live.journal import Batch
+from agenther_live.polarity import declared
+from agenther_live.scheduler.opening import Opening
+from agenther_live.scheduler.parts import Parts, TickReport
+from agenther_live.trajectory import Evidence, Trajectory
+
+SMALL_BYTES = 1 << 20
+"""So much of the journal is taken in by the opening of the file that the whole tick uses."""
+
+
+def take_in(parts: Parts, report: TickReport, opening: Opening, *, immediate: bool, batch: Batch | None = None) -> None:
+    """Take in what agents and people said since: ingest, ask evaluators, decide outcomes. `opening` is open."""
+    if "ingest" in parts.only:
+        cursors = parts.rest.cursors if batch is not None else parts.buffer.cursors()
+        batch = batch or parts.reader.read(cursors, limit_bytes=SMALL_BYTES)
+        taken = take_batch(parts.buffer, batch, cursors)
+        parts.reader.collect(batch.cursors)
+        if batch.more:
+            opening.close()  # between two batches whoever waits for the file gets it
+            taken += take_journal(parts.buffer, parts.reader, stop=parts.stop)
+            opening.open()
+        report.ingested += taken.runs
+        report.damage += taken.damage
+    if "relabel" not in parts.only:
+        return
+    unseen = [
+        (evaluator, parts.buffer.to_evaluate(evaluator.name, agent=evaluator.agent, n=parts.settings.batch))
+        for evaluator in evaluators_of(parts)
+    ]
+    if any(trajectories for _, trajectories in unseen):
+        opening.close()
+        found = [(evaluator, _evaluate(parts, evaluator, trajectories)) for evaluator, trajectories in unseen]
+        opening.open()
+        for evaluator, evidence in found:
+            parts.buffer.add_evidence(evidence, evaluator=evaluator.name)
+            report.evaluated += len(evidence)
+    report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
+
+
+def judge_outcomes(parts: Parts, report: TickReport, opening: Opening, *, immediate: bool) -> None:
+    """Ask the outcome judge, where there is one, about what nobody knows the outcome of."""
+    judging = parts.outcome_judging
+    if judging is None:
+        return
+    opening.close()
+    answers: list[int] = []
+
+    async def ask() -> None:
+        answers.append(await judging.turn(parts.buffer, n=parts.settings.batch, stop=parts.stop))
+
+    run_coroutine(ask())
+    report.evaluated += answers[0]
+    if judging.paused is not None:
+        report.paused = judging.paused
+        parts.pause.begin(judging.paused)
+    if answers[0]:
+        report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
+
+
+def evaluators_of(parts: Parts) -> tuple[Evaluator, ...]:
+    """Give the evaluators that this process has, and those that agents declared by what their signs mean."""
+    return (*parts.evaluators, *declared(parts.home, parts.settings))
+
+
+def _evaluate(parts: Parts, evaluator: Evaluator, trajectories: Iterable[Trajectory]) -> list[Evidence]:
+    """Ask a user's evaluator about trajectories that it has not seen in this revision."""
+    found = []
+    for trajectory in trajectories:
+        if parts.stop.is_set():
+            break
+        found.append(evaluator.evidence(trajectory, now=utcnow()))
+    return found
+
+
+def run_coroutine(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, also below an event loop that runs already (a notebook, an async caller)."""
+    running = True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        running = False
+    if not running:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
