@@ -6,6 +6,7 @@ test holds the logits equal): a step of decoding costs 0.6 ms instead of 4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from examples.continual_loop.worlds import MAX_TURNS, Goal, Refusal, Run, World
 
 __all__ = ["Cache", "Played", "forward", "new_model", "noise_of", "play"]
 
-WIDTH, LAYERS, HEADS = 48, 3, 4
+WIDTH, LAYERS, HEADS = 48, 3, 2
 MAX_TOKENS, TURN_TOKENS = 150, 14
 _AGENT, _END = VOCABULARY[AGENT], VOCABULARY[END]
 
@@ -76,6 +77,19 @@ def _angles() -> tuple[torch.Tensor, torch.Tensor]:
 _COS, _SIN = _angles()
 
 
+def _attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Causal attention (rows, heads, positions, width); `q` are the last positions of `k`.
+
+    Several positions are done in plain products: at this width those take two thirds of the time of torch's own.
+    """
+    size, seen = q.shape[-2], k.shape[-2]
+    if size == 1:
+        return functional.scaled_dot_product_attention(q, k, v)
+    hidden = torch.full((size, seen), -math.inf).triu(1 + seen - size)
+    scores = torch.baddbmm(hidden, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=q.shape[-1] ** -0.5)
+    return (scores.softmax(-1) @ v.flatten(0, 1)).view_as(q)
+
+
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     left, right = x.chunk(2, -1)
     return x * cos + torch.cat((-right, left), -1) * sin
@@ -105,7 +119,7 @@ def forward(
             cache.keys[at][:, :, start : start + size] = k
             cache.values[at][:, :, start : start + size] = v
             k, v = cache.keys[at][:, :, : start + size], cache.values[at][:, :, : start + size]
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=size > 1)
+        y = _attended(q, k, v)
         x = x + functional.linear(y.transpose(1, 2).reshape(rows, size, WIDTH), own.o_proj.weight)
         y = functional.rms_norm(x, (WIDTH,), layer.post_attention_layernorm.weight, 1e-6)
         gate = functional.silu(functional.linear(y, layer.mlp.gate_proj.weight))

@@ -22,6 +22,7 @@ from agenther_live.integrations.trl import ShardFollower, WeightedSFTTrainer
 from agenther_live.shards.files.heldout import is_held_out
 from examples.continual_loop.capture import capture, captured, home_of
 from examples.continual_loop.language import tokenizer
+from examples.continual_loop.study import drawn
 from examples.continual_loop.worlds import HELD_OUT, Run, World
 
 __all__ = ["rounds", "train_round"]
@@ -30,10 +31,14 @@ STEPS, RATE = 40, 1e-3
 
 
 def train_round(live: Live, model: LlamaForCausalLM, out: Path, rows: Any = None, *, steps: int = STEPS) -> str | None:
-    """One round of TRL on what was published (or on `rows`); gives the new policy version, and changes the model."""
+    """One round of TRL on what was published (or on `rows`), which changes the model.
+
+    Gives the new policy version, which is the name of the folder `out`.
+    """
     follower = None
     if rows is None:
-        follower = ShardFollower(live.stream("trl_sft", consumer="trainer", max_staleness=4, replay_ratio=0.25))
+        stream = live.stream("trl_sft", consumer="trainer", max_staleness=4, replay_ratio=0.25)
+        follower = ShardFollower(stream, policy_version=out.name)
         follower.resume(out)
         rows = follower.take(1)
     args = SFTConfig(

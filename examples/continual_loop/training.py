@@ -49,8 +49,8 @@ class Batch:
 class Recipe:
     """How every arm is trained: so many steps, and looked at every `every` steps on train goals."""
 
-    steps: int = 240
-    every: int = 40
+    steps: int = 100
+    every: int = 50
     batch: int = 16
     rate: float = 2e-3
     more_steps: int = 40
@@ -109,14 +109,15 @@ def fit(
     recipe: Recipe,
     score: Callable[[LlamaForCausalLM], float],
     *,
+    first: float,
     seed: int,
 ) -> tuple[LlamaForCausalLM, LlamaForCausalLM, dict[int, float]]:
-    """Train a copy on demonstrations.
+    """Train a copy on demonstrations; `first` is the score of the start.
 
     Gives the policy with the best score on train goals (the start is one of those to choose from), the policy of the
     last step, and all scores by step.
     """
-    model, scores = copy.deepcopy(start), {0: score(start)}
+    model, scores = copy.deepcopy(start), {0: first}
     best = start
     losses = (loss_of(model, padded(taken)) for taken in _batches(examples, recipe.batch, random.Random(seed)))
     for step in _descend(model, losses, recipe.rate, recipe.steps if examples else 0):
@@ -160,9 +161,10 @@ def _batches(examples: Sequence[Example], size: int, rng: random.Random) -> Iter
 
 
 def _descend(model: LlamaForCausalLM, losses: Iterator[torch.Tensor], rate: float, steps: int) -> Iterator[int]:
-    """Follow the losses downhill, each taken when its step is; gives the number of steps behind each."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    """Follow the losses downhill, each taken when its step is, at a rate that falls to 0; gives the steps so far."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
     for step in range(1, steps + 1):
+        optimizer.param_groups[0]["lr"] = rate * (1 - (step - 1) / steps)
         optimizer.zero_grad()
         next(losses).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,14 +1,14 @@
 """Where the weak policy comes from: it is brought up on runs of a teacher with known faults.
 
-The teacher of world A knows most words of the code books and guesses the others; it skips the wrapping, makes detours,
-and after a timeout it may go on as if the call had worked. The teacher of world B guesses the codes that it does not
-know, and takes the first offer unless it says of each whether it fits. Both may end a failed run by claiming the goal.
-It is taught once per world and rate of lies: five seeds are five captures, trainings and held-out draws, not five
-upbringings.
+The code list that a teacher has is wrong in part: a share of its words have each other's codes, as if the codes had
+been given out anew since. So for these words the weak policy has no success to learn from, and each of its failures
+shows what a code really stands for. The teacher of world A also skips the wrapping, makes detours, and after a timeout
+it may go on as if the call had worked; that of world B takes the first offer, the dearest, unless it says of each
+whether it fits. Both may end a failed run by claiming the goal. A policy is taught once per world and rate of lies:
+five seeds are five captures, trainings and held-out draws, not five upbringings.
 
 To compare numbers takes so small a network thousands of runs, and what it can do at the start is not what is studied.
-So in world B it is first shown runs without the habit, with a second loss on the inner state at each offer (does this
-one serve?), and then spoilt by runs with the habit.
+So in world B it has a second loss, on the inner state at each offer: does this one serve?
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Faults:
     detours: float = 0.15
     careless: float = 0.3
     """Of timeouts after which it goes on."""
-    unlisted: float = 5 / 12
+    unlisted: float = 1 / 3
     """World B: of items, for which it has the code of another such item."""
-    habit: float = 0.37
+    habit: float = 0.46
     """World B: of runs in which it takes the first offer without a look at the others."""
 
 
@@ -139,7 +139,7 @@ def _follow(
 ) -> LlamaForCausalLM:
     goals, rng = teacher.world.split()[0], random.Random(f"upbringing {seed}")
     serves = torch.nn.Linear(WIDTH, 1)
-    optimizer = torch.optim.AdamW([*model.parameters(), *serves.parameters()], lr=rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW([*model.parameters(), *serves.parameters()], lr=rate, weight_decay=0.01, fused=True)
     shape = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / 30, (steps - step) / (0.3 * steps))
     )

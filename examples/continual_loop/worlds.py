@@ -227,9 +227,9 @@ class Offers(World):
     name, title = "offers", "B offers"
     tools: ClassVar = {"list_offers": ("code",), "place_order": ("shop", "city", "quantity")}
     kinds: ClassVar = {"list_offers": "read", "place_order": "write"}
-    cities, items, quantities, limits = CITIES[:3], ITEMS, range(1, 4), range(2, 6)
+    cities, items, quantities, limits = CITIES[:3], ITEMS, range(1, 4), range(3, 7)
     prices, stocks = range(1, 7), range(1, 5)
-    near = 0.55
+    near = 0.65
     """Share of offers that come from the goal's city whatever the draw; the others come from any."""
 
     def __init__(self) -> None:

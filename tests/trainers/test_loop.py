@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from trl import SFTConfig
 
 from agenther_live.integrations.trl import GoalContrastTrainer, SFTCollator, WeightedDPOTrainer, WeightedSFTTrainer
 from examples.continual_loop import arms, language, policy, study, tables, training, upbringing
-from examples.continual_loop.agent import PolicyModel
+from examples.continual_loop.agent import PolicyModel, build_agent, call_of
 from examples.continual_loop.capture import Captured, capture, captured, home_of
 from examples.continual_loop.rounds import train_round
-from examples.continual_loop.worlds import WORLDS, Run, World
+from examples.continual_loop.worlds import WORLDS, Bought, Parcels, Run, World
 
 EPISODES = 60
 
@@ -35,7 +36,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def base(world: World) -> Any:
-    return upbringing.bring_up(world, upbringing.Faults(), steps=220)
+    return upbringing.bring_up(world, upbringing.Faults(), steps=160)
 
 
 @pytest.fixture(scope="module")
@@ -54,25 +55,17 @@ def round_one(world: World, base: Any, job: study.Job, tmp_path_factory: pytest.
         capture(live, world, base, goals, seeds, runs, version="base")
         seen = captured(live)
         trained = copy.deepcopy(base)
-        version = train_round(live, trained, folder / "out", steps=4)
+        version = train_round(live, trained, folder / "round-1", steps=4)
         again = live.attach(_agent(world, trained, runs), name=world.name, policy_version=version)
         run = runs["1"] = Run(world, goals[0], 1)
-        again.invoke(*_call(run))
+        again.invoke(*call_of(run))
         live.run_until_idle()
         versions = [row["policy_version"] for row in live.buffer.sql("select policy_version from trajectories").dicts()]
     return goals, seeds, seen, base, trained, version, versions
 
 
 def _agent(world: World, model: Any, runs: dict[str, Run]) -> Any:
-    from examples.continual_loop.agent import build_agent
-
     return build_agent(PolicyModel(policy=model, world=world), runs)
-
-
-def _call(run: Run) -> Any:
-    from examples.continual_loop.agent import call_of
-
-    return call_of(run)
 
 
 def test_thirty_lines_of_torch_are_the_model(base: Any) -> None:
@@ -100,7 +93,7 @@ def test_the_second_world_is_played_alike_too() -> None:
     agent = _agent(world, model, runs)
     for goal, seed, each in zip(goals, seeds, played, strict=True):
         run = runs[str(seed)] = Run(world, goal, seed)
-        agent.invoke(*_call(run))
+        agent.invoke(*call_of(run))
         assert run.done == each.run.done
 
 
@@ -121,8 +114,8 @@ def test_the_product_relabels_and_trl_deploys_the_next_version(round_one: Any) -
     _, _, seen, base, trained, version, versions = round_one
     kinds = {row["kind"] for row in seen.rows["trl_sft"]}
     assert kinds == {"success", "hindsight"}
-    assert version == "trainer-4"
-    assert sorted(set(versions)) == ["base", "trainer-4"]
+    assert version == "round-1"
+    assert sorted(set(versions)) == ["base", "round-1"]
     moved = [not torch.equal(a, b) for a, b in zip(base.parameters(), trained.parameters(), strict=True)]
     assert all(moved)
 
@@ -178,6 +171,68 @@ def test_preference_losses_are_those_of_the_trainers(
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-3)
 
 
+def test_what_a_teacher_has_wrong_is_in_no_success_and_seen_in_failures(world: World) -> None:
+    teacher = upbringing.Teacher(world, replace(upbringing.Faults(), lies=0.0))
+    assert isinstance(world, Parcels)
+    wrong = {word for tool, codes in teacher.codes.items() for word in codes if codes[word] != world.codes[tool][word]}
+    assert len(wrong) == 9
+    won, shown = set[str](), set[str]()
+    for seed, goal in enumerate(study.drawn(world.split()[0], 300, random.Random(1))):
+        run, _ = teacher.run(goal, seed)
+        if run.reached(""):
+            won |= set(goal.text.split())
+        else:
+            shown |= {str(word) for _, result in run.done for word in result.values()}
+    assert not won & wrong
+    assert wrong <= shown
+
+
+def test_goals_are_drawn_evenly(world: World) -> None:
+    drawn = study.drawn(world.split()[0], 130, random.Random(2))
+    for part in ("item", "paper", "city"):
+        counts = Counter(getattr(goal, part) for goal in drawn)
+        assert min(counts.values()) >= 8
+        assert max(counts.values()) <= 13
+
+
+class _Taught(PolicyModel):
+    """The teacher as a chat model: it says what it said in its own run of the same goal and seed."""
+
+    teacher: Any
+
+    def _said(self, messages: Any, seed: int) -> list[str]:
+        goal = self.world.read(messages[0]["content"])
+        said = self.teacher.run(goal, seed)[1]
+        return language.turn_words(said[len(messages)])[1:-1]
+
+
+def test_the_choice_that_a_habit_made_is_refused_as_a_demonstration(tmp_path: Path) -> None:
+    world, runs, episodes = WORLDS["offers"], dict[str, Run](), 20
+    teacher = upbringing.Teacher(world, replace(upbringing.Faults(), habit=1.0, lies=0.0))
+    goals = study.drawn(world.split()[0], episodes, random.Random(5))
+    with home_of(tmp_path / "home", world, runs) as live:
+        model = _Taught(policy=policy.new_model(), world=world, teacher=teacher)
+        agent = live.attach(build_agent(model, runs), name=world.name, policy_version="teacher")
+        for seed, goal in enumerate(goals):
+            runs[str(seed)] = Run(world, goal, seed)
+            agent.invoke(*call_of(runs[str(seed)]))
+        live.run_until_idle()
+        seen = captured(live)
+    verified, without = (arms.ARMS[name].examples(world, seen) for name in ("verified", "without_c"))
+    assert len(without) >= len(verified) + 3, "the dearest was taken where a cheaper one was seen"
+    by_id = {each.trajectory_id: each for each in seen.episodes}
+    judged = 0
+    for row in seen.rows["trl_sft"]:
+        if row["kind"] == "hindsight":
+            goal, run = world.read(row["goal"]), runs[str(seen.episodes.index(by_id[row["trajectory_id"]]))]
+            assert isinstance(goal, Bought)
+            order = run.done[-1][1]
+            best = min((offer.price for offer in run.offers if offer.serves(goal)), default=None)
+            judged += best == order["price"]
+            assert best in (order["price"], None), "None: a word was misread, and the judge let it pass"
+    assert judged
+
+
 def test_learning_in_hindsight_beats_learning_from_successes(
     world: World, base: Any, job: study.Job, round_one: Any
 ) -> None:
@@ -186,7 +241,7 @@ def test_learning_in_hindsight_beats_learning_from_successes(
     records += [study._trained(job, world, base, seen, name, measure) for name in ("success", "original", "severity")]
     found = {record["arm"]: record["success"] for record in records}
     assert 0.2 < found["base"] < 0.5
-    assert found["severity"] > found["success"] + 0.05
+    assert found["severity"] > found["success"] + 0.15
     assert found["original"] <= found["base"] + 0.05
 
 
