@@ -67,13 +67,14 @@ class Home:
 
     @property
     def there(self) -> bool:
-        """Whether a home is here: anything that captures, works or sets it up has left a journal, a buffer or settings.
+        """Whether a home is here: anything that captures, works or sets it up has left something.
 
         Raises:
             HomeError: one cannot look.
         """
         try:
-            return self.journal.is_dir() or self.database.exists() or os.path.lexists(self.config)
+            signs = (self.database, self.shards / "manifest.jsonl")
+            return self.journal.is_dir() or any(map(Path.exists, signs)) or os.path.lexists(self.config)
         except OSError as error:
             raise HomeError(f"home {self.path} cannot be read: {error.strerror or error}") from None
 
@@ -86,12 +87,12 @@ class Home:
         """
         if self.there:
             return
-        missing = "is no directory" if os.path.lexists(self.path) and not self.path.is_dir() else "is no home"
+        what = "no folder, so no home" if self.path.is_file() else "no home: there is neither journal nor buffer in it"
         near = _homes_near(self.path)
         hint = f". Did you mean {' or '.join(map(str, near))}?" if near else "."
         raise UsageError(
-            f"{self.path} {missing}, it has no journal and no buffer{hint} --home or AGENTHER_HOME names the home; an "
-            "attached agent, `worker`, `tick`, `import` and `demo` make one"
+            f"{self.path} is {what}{hint} --home or AGENTHER_HOME names the home; an attached agent, `worker`, "
+            "`tick`, `import` and `demo` make one"
         )
 
     def create(self) -> None:

@@ -54,6 +54,12 @@ class Proven(Record):
     messages: tuple[int, ...] = ()
 
 
+class Achieved(Proven):
+    """What stage 2 found: an achievement, which a call that changes something proves, or an observation."""
+
+    kind: Literal["achievement", "observation"] = "achievement"
+
+
 class Goal(Record):
     """Stage 3: a hindsight goal ĝ with the verdicts on it. `evidence` are indices into the trajectory's messages.
 
@@ -105,11 +111,15 @@ class Canary(Record):
 
 
 class TrainMessage(Record):
-    """A message as it will be trained: the loss falls on it only where `train` is true, scaled by `weight`."""
+    """A message as it will be trained: the loss falls on it only where `train` is true, scaled by `weight`.
+
+    `rewritten` marks an answer that was written from the evidence, and stands for none of the agent's own words.
+    """
 
     message: Message
     train: bool
     weight: float = 1.0
+    rewritten: bool = False
 
 
 class Sample(Record):
@@ -167,5 +177,5 @@ class Relabeling(Record):
     canaries: tuple[Canary, ...] = ()
     sample: Sample | None = None
     more: tuple[Sample, ...] = ()
-    achievements: tuple[Proven, ...] = ()
+    achievements: tuple[Achieved, ...] = ()
     retry_after: float | None = None

@@ -295,20 +295,23 @@ class Live:
         Raises:
             SettingsError: a model string is unknown, a key is missing, or `pii` is not decided.
         """
-        from agenther_live import scheduler
-
         if self._scheduler is not None:
             return True
         if not self._usable:
             return False
-        parts = self.parts
-        try:
-            self._resources.enter_context(self.home.held_by_worker())
-        except WorkerRunning as error:
-            logger.info("%s; this one stays passive", error)
-            return False
-        self._begin_anew()
-        self._scheduler = scheduler.schedule(parts)
+        self._may_write()
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self.home.held_by_worker())
+            except WorkerRunning as error:
+                logger.info("%s; this one stays passive", error)
+                return False  # before the parts are made: of many processes only the one that works loads a database
+            from agenther_live import scheduler
+
+            parts = self.parts
+            self._begin_anew()
+            self._scheduler = scheduler.schedule(parts)
+            self._resources.push(held.pop_all())
         return True
 
     def work(self, *, only: Sequence[str] = ()) -> None:
@@ -440,9 +443,10 @@ class Live:
         """Give the figures of `agenther-live status`: funnel, drops, lag, last tick, spend."""
         from agenther_live import scheduler
 
-        figures = scheduler.status(self.home, self.buffer)
+        with self.buffer.hold():
+            figures = scheduler.status(self.home, self.buffer)
         for name in ("last_tick_at", "oldest_pending_at"):
-            if figures[name] is not None:
+            with contextlib.suppress(TypeError, ValueError):  # none, or a note that was damaged
                 figures[name] = stamped(datetime.fromisoformat(figures[name]))
         return figures
 
@@ -601,7 +605,7 @@ class Live:
 
     def _make_home(self) -> bool:
         if self._read_only:
-            if self.settings.buffer is None:  # one that lies elsewhere can be asked from anywhere
+            if not (self.settings.buffer or "").startswith("postgresql"):  # a server can be asked from anywhere
                 self.home.must_be_there()
             return False
         if not self.settings.enabled:

@@ -20,6 +20,8 @@ __all__ = [
     "JsonFormatter",
     "check_report",
     "funnel",
+    "harmless",
+    "harmless_json",
     "import_report",
     "plain",
     "retraction",
@@ -30,6 +32,16 @@ __all__ = [
 ]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def harmless_json(text: str) -> str:
+    """Escape what a terminal could act on in a JSON text, which means the same to whoever parses it."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def harmless(text: str) -> str:
+    """Data for a terminal: what it could act on shows as �, lines and tabs stay."""
+    return _CONTROL.sub("�", text)
 
 
 def plain(text: object) -> str:

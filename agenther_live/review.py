@@ -24,7 +24,7 @@ from agenther_live.buffer.people.reviews import Entry, Kind, Word
 from agenther_live.buffer.store import Buffer
 from agenther_live.clock import utcnow
 from agenther_live.ids import content_hash
-from agenther_live.labels import Sample
+from agenther_live.labels import Sample, TrainMessage
 from agenther_live.render import plain
 from agenther_live.trajectory import Message, Trajectory
 from agenther_live.trust import apply
@@ -131,16 +131,22 @@ def shown(entry: Entry, trajectory: Trajectory, sample: Sample | None, *, whole:
     """
     if sample is not None:
         tools, goal = sample.tools, sample.goal
-        messages = [(each.message, each.train) for each in sample.messages]
+        messages = [(each.message, _marks(each)) for each in sample.messages]
     else:
         tools, goal = trajectory.tools, trajectory.goal
-        messages = [(message, False) for message in trajectory.messages]
+        messages = [(message, "") for message in trajectory.messages]
     parts: list[RenderableType] = [Text(f"{_safe(trajectory.agent)} · {entry.key}", style="dim")]
     parts += [_title("tools"), *(_tool(tool, whole) for tool in tools or ())]
     parts += [_title("goal"), _cut(goal, whole), _title("conversation")]
-    for message, train in messages:
-        parts += _message(message, train, whole)
+    for message, marks in messages:
+        parts += _message(message, marks, whole)
     return Group(*parts)
+
+
+def _marks(item: TrainMessage) -> str:
+    """What becomes of a message, and whether its words are the agent's own."""
+    said = ["learned"] * item.train + ["written from the evidence, not by the agent"] * item.rewritten
+    return ", ".join(said)
 
 
 def _tool(tool: Mapping[str, Any], whole: bool) -> RenderableType:
@@ -153,8 +159,8 @@ def _tool(tool: Mapping[str, Any], whole: bool) -> RenderableType:
     return Group(line, Padding(Text(_safe(schema), style="dim"), (0, 0, 0, 2)))
 
 
-def _message(message: Message, train: bool, whole: bool) -> list[RenderableType]:
-    mark = Text("  learned", style="green") if train else Text("")
+def _message(message: Message, marks: str, whole: bool) -> list[RenderableType]:
+    mark = Text(f"  {marks}" if marks else "", style="green")
     parts: list[RenderableType] = [Text(message.role, style="bold") + mark]
     if isinstance(message.content, list):
         parts.append(_body(json.dumps(message.content, ensure_ascii=False), whole))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import math
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -38,6 +39,7 @@ ShardFormat = Literal[
 
 logger = logging.getLogger("agenther_live")
 _BETWEEN_NAMES = re.compile(r",(?!\s*[a-z_]+=)")  # `openai:x,base_url=http://…,rules` is two names
+_CENTURY = 36_525 * 86_400  # seconds
 
 
 class Settings(BaseSettings):
@@ -188,6 +190,16 @@ class Settings(BaseSettings):
                 raise ValueError(f"a JSON list, or names with commas between: {error}") from None
         return tuple(name for part in _BETWEEN_NAMES.split(value) if (name := part.strip()))
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _reckonable(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what no date can be reckoned with, and what is no number."""
+        if isinstance(value, float) and str(info.field_name).endswith("_seconds") and value > _CENTURY:
+            raise ValueError(f"at most {_CENTURY:,} seconds, a hundred years")
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError("a number")
+        return value
+
     @field_validator("shards", mode="after")
     @classmethod
     def _a_store(cls, value: str | None) -> str | None:
@@ -211,7 +223,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Argument beats environment beats file."""
         given = init_settings.init_kwargs.get("home") or env_settings().get("home") or "agenther"  # type: ignore[attr-defined]
-        file = Path(given).expanduser() / "agenther.toml"
+        try:
+            file = Path(given).expanduser() / "agenther.toml"
+        except RuntimeError as error:  # ~somebody
+            raise SettingsError(f"home = {str(given)!r}: {error}") from None
         try:
             if os.path.lexists(file) and not file.is_file():  # pydantic passes by what is no file
                 raise ValueError("it is no file")

@@ -1,13 +1,17 @@
 """What capture costs: CPU, bytes and memory of one agent run without a handler, with ours, and with its peers.
 
 The run: create_agent, ten tool steps of one call each, observations of 1 KB. Each variant has a process of its own,
-which does a run without any handler beside every run with one, in turns; a ratio is the median over these pairs. The
-processes take turns too, so what else the machine does meets all variants alike. Servers are one further process.
+which does a run without any handler beside every run with one, in turns; a figure is the median over these pairs, and
+behind it stands where that median would lie in 95 of 100 such benchmarks. The processes take turns too, so what else
+the machine does meets all variants alike. Servers are one further process.
 
   inline   CPU of the run until `invoke` returned, without the threads that a handler keeps in the background
   total    CPU of the whole process until everything is handed over (peers: flushed; ours: written)
   bytes    journal bytes per run; for peers, bytes of the bodies that their server received
   memory   peak resident size above that before the first run; of the whole benchmark, not per run
+
+The model answers at once, unless `--model-seconds` says otherwise: then a handler can work in the background while the
+agent waits for it, as with real models.
 
     python benchmarks/capture.py --runs 40 --json capture.json
 """
@@ -19,9 +23,11 @@ import asyncio
 import gc
 import json
 import logging
+import math
 import multiprocessing
 import os
 import platform
+import random
 import statistics
 import tempfile
 import threading
@@ -82,6 +88,7 @@ class Policy(BaseChatModel):
     """Ten calls, then an answer."""
 
     model_name: str = "policy-1"
+    seconds: float = 0.0
 
     @property
     def _llm_type(self) -> str:
@@ -95,6 +102,8 @@ class Policy(BaseChatModel):
         return self.bind(tools=[convert_to_openai_tool(item) for item in tools])
 
     def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        if self.seconds:
+            time.sleep(self.seconds)
         step = sum(message.type == "ai" for message in messages)
         reply = AIMessage("supplier 17 is the cheapest")
         if step < STEPS:
@@ -273,10 +282,10 @@ def _received(server: str) -> int:
 # -- measuring -----------------------------------------------------------------------------------------
 
 
-def work(pipe: Connection, name: str, server: str, folder: str, asynchronous: bool) -> None:
+def work(pipe: Connection, name: str, server: str, folder: str, asynchronous: bool, seconds: float) -> None:
     """Measure pairs of runs, one per message from the parent; the result of a None is bytes and memory."""
     logging.getLogger("opentelemetry").setLevel(logging.ERROR)
-    agent: Any = create_agent(Policy(), [search], system_prompt="You buy parts.")
+    agent: Any = create_agent(Policy(seconds=seconds), [search], system_prompt="You buy parts.")
     try:
         variant = VARIANTS[name](server, Path(folder))
     except ImportError as error:
@@ -303,6 +312,8 @@ def work(pipe: Connection, name: str, server: str, folder: str, asynchronous: bo
     for _ in range(WARM_UP):
         handled()
     before, count = variant.written(), 0
+    gc.collect()
+    gc.freeze()  # or the collection before each run costs more than the run
     while (bare_first := pipe.recv()) is not None:
         first, second = (bare(), handled()) if bare_first else (handled(), bare())
         pipe.send((first, second) if bare_first else (second, first))
@@ -335,7 +346,7 @@ def _resident(key: str) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:"))
 
 
-def measure(runs: int, names: list[str], *, asynchronous: bool) -> list[dict[str, Any]]:
+def measure(runs: int, names: list[str], *, asynchronous: bool, seconds: float) -> list[dict[str, Any]]:
     """Run every variant `runs` times, in turns, each against its own process's runs without a handler."""
     context = multiprocessing.get_context("spawn")
     os.environ["PYTHONHASHSEED"] = "0"  # equal dict and set layouts in all processes
@@ -351,7 +362,9 @@ def measure(runs: int, names: list[str], *, asynchronous: bool) -> list[dict[str
             pipe, far = context.Pipe()
             place = Path(folder, str(len(processes)))
             place.mkdir()
-            process = context.Process(target=work, args=(far, name, url, str(place), asynchronous), daemon=True)
+            process = context.Process(
+                target=work, args=(far, name, url, str(place), asynchronous, seconds), daemon=True
+            )
             process.start()
             processes.append(process)
             if (trouble := pipe.recv()) is None:
@@ -363,10 +376,9 @@ def measure(runs: int, names: list[str], *, asynchronous: bool) -> list[dict[str
             for name, pipe in pipes.items():
                 pipe.send(number % 2 == 0)
                 pairs[name].append(pipe.recv())
-        rows = []
         bare = [pair[0] for found in pairs.values() for pair in found]
         mode = "async" if asynchronous else "sync"
-        rows.append(
+        rows: list[dict[str, Any]] = [
             {
                 "mode": mode,
                 "handler": "no handler",
@@ -376,23 +388,28 @@ def measure(runs: int, names: list[str], *, asynchronous: bool) -> list[dict[str
                 "total ×": 1.0,
                 "bytes/run": 0,
                 "memory MiB": 0.0,
+                "added": [],
+                "times": [],
             }
-        )
+        ]
         for name, pipe in pipes.items():
             pipe.send(None)
             written, memory = pipe.recv()
             found = pairs[name]
-            added = statistics.median(with_it[0] - without[0] for without, with_it in found)
+            added = [(with_it[0] - without[0]) * 1e3 for without, with_it in found]
+            times = [with_it[1] / without[1] for without, with_it in found]
             rows.append(
                 {
                     "mode": mode,
                     "handler": name,
                     "inline ms": round(statistics.median(with_it[0] for _, with_it in found) * 1e3, 2),
-                    "added inline ms": round(added * 1e3, 2),
+                    "added inline ms": round(statistics.median(added), 2),
                     "total ms": round(statistics.median(with_it[1] for _, with_it in found) * 1e3, 2),
-                    "total ×": round(statistics.median(with_it[1] / without[1] for without, with_it in found), 3),
+                    "total ×": round(statistics.median(times), 3),
                     "bytes/run": written,
                     "memory MiB": round(memory / (1 << 20), 1),
+                    "added": added,
+                    "times": times,
                 }
             )
         control.send(None)
@@ -403,15 +420,41 @@ def measure(runs: int, names: list[str], *, asynchronous: bool) -> list[dict[str
         return rows
 
 
+def interval(samples: list[float]) -> tuple[float, float]:
+    """Give where the median lies with 95 % probability, by the ranks of the samples (binomial)."""
+    ordered, half = sorted(samples), 0.98 * math.sqrt(len(samples))
+    low, high = int(len(ordered) / 2 - half), math.ceil(len(ordered) / 2 + half)
+    return ordered[max(low, 0)], ordered[min(high, len(ordered) - 1)]
+
+
 def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Set our added inline CPU against that of the peers: how many times as much they add."""
-    found = []
+    """Set our added inline CPU against that of the peers: how many times as much they add, and its interval (95 %).
+
+    The interval is that of 2,000 draws with replacement from the pairs of both.
+    """
+    found, chance = [], random.Random(0)
     for mode in dict.fromkeys(row["mode"] for row in rows):
-        added = {row["handler"]: row["added inline ms"] for row in rows if row["mode"] == mode}
+        added = {row["handler"]: row["added"] for row in rows if row["mode"] == mode and row["added"]}
         for mine in ("agenther-live", "agenther-live, redacting"):
-            for peer, cost in added.items():
-                if peer.endswith(")") and mine in added:
-                    found.append({"mode": mode, "ours": mine, "peer": peer, "times": round(cost / added[mine], 1)})
+            for peer, theirs in added.items():
+                if not peer.endswith(")") or mine not in added:
+                    continue
+                ours = added[mine]
+                drawn = sorted(
+                    statistics.median(chance.choices(theirs, k=len(theirs)))
+                    / max(statistics.median(chance.choices(ours, k=len(ours))), 1e-6)
+                    for _ in range(2000)
+                )
+                times = statistics.median(theirs) / max(statistics.median(ours), 1e-6)
+                found.append(
+                    {
+                        "mode": mode,
+                        "ours": mine,
+                        "peer": peer,
+                        "times": round(times, 1),
+                        "interval": [round(drawn[50], 1), round(drawn[-51], 1)],
+                    }
+                )
     return found
 
 
@@ -419,26 +462,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=40, help="pairs of runs per handler and mode")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--model-seconds", type=float, default=0.0, help="how long the model takes for an answer")
     parser.add_argument("--only", action="append", choices=list(VARIANTS), help="this handler alone (repeatable)")
     arguments = parser.parse_args()
     counting = Counting()
     agent: Any = create_agent(Policy(), [search], system_prompt="You buy parts.")
     agent.invoke(GIVEN, {"callbacks": [counting]})
     names = arguments.only or list(VARIANTS)
-    rows = [row for mode in (False, True) for row in measure(arguments.runs, names, asynchronous=mode)]
+    load = os.getloadavg()[0]
+    rows = [
+        row
+        for mode in (False, True)
+        for row in measure(arguments.runs, names, asynchronous=mode, seconds=arguments.model_seconds)
+    ]
+    compared = ratios(rows)
     console = Console(width=130)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     table = Table(
-        title=f"capture: {STEPS} tool steps, {counting.events} events, {arguments.runs} pairs of runs, medians\n"
-        f"{machine}, {datetime.now(UTC):%Y-%m-%d}, load {os.getloadavg()[0]:.1f}"
+        title=f"capture: {STEPS} tool steps, {counting.events} events, {arguments.runs} pairs of runs, medians, model "
+        f"{arguments.model_seconds:g} s\n{machine}, {datetime.now(UTC):%Y-%m-%d}, "
+        f"load {load:.1f} before, {os.getloadavg()[0]:.1f} after"
     )
-    for column in rows[0]:
+    for column in (shown := [name for name in rows[0] if name not in ("added", "times")]):
         table.add_column(column, justify="left" if column in ("mode", "handler") else "right")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()), end_section=row is rows[len(rows) // 2 - 1])
+        cells = {name: str(row[name]) for name in shown}
+        if row["added"]:
+            cells["added inline ms"] += " [{:.1f}, {:.1f}]".format(*interval(row["added"]))
+            cells["total ×"] += " [{:.2f}, {:.2f}]".format(*interval(row["times"]))
+        table.add_row(*cells.values(), end_section=row is rows[len(rows) // 2 - 1])
     console.print(table)
-    for ratio in (compared := ratios(rows)):
-        console.print(f"{ratio['mode']}: {ratio['peer']} adds {ratio['times']} × the inline CPU of {ratio['ours']}")
+    for ratio in compared:
+        times = f"{ratio['times']} [{ratio['interval'][0]}, {ratio['interval'][1]}]"
+        console.print(f"{ratio['mode']}: {ratio['peer']} adds {times} × the inline CPU of {ratio['ours']}")
     if arguments.json:
         about = {"machine": machine, "at": datetime.now(UTC).isoformat(), "runs": arguments.runs}
         versions = {name: found for name in PACKAGES if (found := _version(name))}

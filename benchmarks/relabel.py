@@ -2,7 +2,8 @@
 
 A real ChatOpenAI, a local server in a process of its own, replies kept on disk, 256 trajectories at once. One run in
 ten is refused at first, so that a second goal and a second verdict are asked for. CPU is that of this process alone.
-The last part puts many runs through the same way without HTTP and looks at the memory of a fresh process.
+Then many runs go the same way without HTTP, for a look at the memory of a fresh process; and at last a worker of the
+command line is told to stop with 128 calls in flight, every other one of which never ends.
 
     python benchmarks/relabel.py --json relabel.json
     python benchmarks/relabel.py --many 20000
@@ -13,8 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,17 +31,20 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file too
 
 from agenther_live.integrations.chat_model import chat_model
+from agenther_live.live import Live
 from agenther_live.relabel import ModelJudge, ModelRelabeler, Policy, RulesJudge, relabel
 from agenther_live.relabel.models import ChatModel, ModelReply, ModelRequest
 from agenther_live.replies import Replies
 from agenther_live.settings import load_settings
 from benchmarks.common import machine, save, show
-from tests.openai_server import OpenAIServer, say
+from tests.openai_server import OpenAIServer, Reply, say
 from tests.relabel.build import FAILED
 from tests.relabel.world import TRUE_GOAL, asks_for, bought, good, proposal, record, verdict
+from tests.test_panel_http import write_records
 
 SECONDS = 0.3
 OTHER_GOAL = "I need you to order 40 hex bolts delivered to Lyon from the supplier with the lowest total price."
+SETTINGS = {"OUTCOME_SETTLE_SECONDS": 0, "CONCURRENCY": 128, "BATCH": 300}  # of the worker that is stopped
 POLICY = Policy(marker_key=b"the key of this bench")
 # The reference implementation, one run after the other, at 300 ms a call (facts of the project's design).
 REFERENCE = {"trajectories/s": 0.77, "calls": 3.9, "prompt tokens": 4300}
@@ -159,6 +167,37 @@ def memory(n: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def stopping(number: signal.Signals, folder: Path) -> dict[str, Any]:
+    """A worker that is told to stop: how long it takes, and which replies are on disk then."""
+    folder.mkdir()
+    turns = itertools.count()
+
+    def slow(request: dict[str, Any]) -> Reply:
+        return say(good(request), delay_seconds=0.4 if next(turns) % 2 else 600)
+
+    with OpenAIServer(slow) as server:
+        with Live(folder / "home") as live:
+            live.import_transcripts(write_records(folder / "runs.jsonl", 300))
+        code = "from agenther_live.cli import main; main()"
+        model = f"openai:gpt-4o-mini,base_url={server.base_url}"
+        worker = subprocess.Popen(
+            [sys.executable, "-c", code, "worker", "--home", folder / "home", "--relabeler", model, "--judge", "rules"],
+            env=os.environ | {f"AGENTHER_{name}": str(value) for name, value in SETTINGS.items()},
+            stderr=subprocess.DEVNULL,
+        )
+        while server.in_flight < 100 and worker.poll() is None:
+            time.sleep(0.005)
+        flying, began = server.in_flight, time.perf_counter()
+        worker.send_signal(number)
+        ended = worker.wait(60)
+        took = time.perf_counter() - began
+        whole = [each for each in server.requests if each.reply and each.seconds and 0.4 <= each.seconds < 60]
+        whole = [each for each in whole if each.reply and each.reply.delay_seconds < 1]
+    kept = sum(len(path.read_bytes().splitlines()) for path in (folder / "home" / "replies").glob("*.jsonl"))
+    told = {"signal": number.name, "exit code": ended, "calls in flight": flying, "seconds to the exit": took}
+    return told | {"replies that came whole": len(whole), "replies on disk": kept}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path)
@@ -181,6 +220,8 @@ def main() -> None:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 result["memory"] = pool.apply(memory, (many, Path(name)))
             show("memory of the process over many", [{"": "measured", **result["memory"]}])
+        result["stopping"] = [stopping(each, Path(name) / each.name) for each in (signal.SIGTERM, signal.SIGINT)]
+        show(f"a worker that is told to stop, at a load of {os.getloadavg()[0]:.1f}", result["stopping"])
     save(arguments.json, result)
 
 

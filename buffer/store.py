@@ -28,14 +28,14 @@ from sqlalchemy import URL, Connection, delete, func, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from agenther_live.assemble import assemble
+from agenther_live.assemble import tell
 from agenther_live.buffer import migrations
 from agenther_live.buffer.engines.duckdb import DuckDB
 from agenther_live.buffer.engines.engine import Engine, Transaction, any_of, done_again
 from agenther_live.buffer.engines.fresh import make_schema
 from agenther_live.buffer.intake import evidence, ingest
 from agenther_live.buffer.intake.importing import ImportReport, add_trajectories
-from agenther_live.buffer.intake.ingest import Assemble, IngestReport
+from agenther_live.buffer.intake.ingest import IngestReport, Tell
 from agenther_live.buffer.intake.trajectories import current, load, load_states, mark_unsettled
 from agenther_live.buffer.output import ledger, pairs, replay
 from agenther_live.buffer.output import samples as sample_store
@@ -52,6 +52,7 @@ from agenther_live.buffer.turn.waits import next_due
 from agenther_live.buffer.turn.work import Claim
 from agenther_live.buffer.upkeep import tombstones
 from agenther_live.clock import utcnow
+from agenther_live.collecting import seldom_collected
 from agenther_live.errors import BufferError, BufferVersion, SettingsError
 from agenther_live.journal import Batch, Cursor
 from agenther_live.labels import Relabeling, Sample
@@ -93,7 +94,7 @@ class Buffer:
         where: str | Path,
         *,
         settings: Settings,
-        assemble: Assemble = assemble,
+        tell: Tell = tell,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         """Name the database; nothing is opened yet.
@@ -102,14 +103,14 @@ class Buffer:
             where: path of a DuckDB file, or an SQLAlchemy URL: `duckdb:///path` or
                 `postgresql+psycopg://user@host/database`.
             settings: thresholds and times.
-            assemble: turns the facts of runs into a trajectory.
+            tell: turns the facts of runs into a trajectory.
             clock: gives naive UTC where a method takes no `now`.
 
         Raises:
             SettingsError: the URL names an engine that this version does not have, or its driver is not installed.
         """
         self.settings = settings
-        self._assemble = assemble
+        self._tell = tell
         self._clock = clock
         self._engine = _engine(where, settings)
         self._ready = False
@@ -238,8 +239,8 @@ class Buffer:
 
         Taking a batch in twice, or runs in another order, ends in the same buffer.
         """
-        with self._write() as tx:
-            return ingest.ingest(tx, batch, now=now, settings=self.settings, assemble=self._assemble)
+        with seldom_collected(), self._write() as tx:
+            return ingest.ingest(tx, batch, now=now, settings=self.settings, tell=self._tell)
 
     def add_trajectories(
         self, items: Iterable[tuple[Trajectory, Sequence[Evidence]]], *, now: datetime | None = None
@@ -597,7 +598,7 @@ class Buffer:
             max_staleness=max_staleness,
             samples_per_insert=samples_per_insert,
         )
-        with self.hold():
+        with self.hold(), seldom_collected():
             if where is not None:  # as a user's statement first: it may only read, and its errors get hints
                 self.sql(f"SELECT sample_id FROM replay WHERE ({where}\n) LIMIT 0")
             with self._write() as tx:

@@ -176,7 +176,7 @@ COMMENT ON COLUMN relabelings.attempt IS 'Tries before it that ended in an error
 COMMENT ON COLUMN relabelings.stage IS 'relabeled, rejected or errored.';
 COMMENT ON COLUMN relabelings.reason IS 'Why, as a word that can be counted.';
 COMMENT ON COLUMN relabelings.detail IS 'Why, in a sentence.';
-COMMENT ON COLUMN relabelings.achievements IS 'What the run achieved: a JSON array of {text, messages}.';
+COMMENT ON COLUMN relabelings.achievements IS 'What the run achieved and observed: a JSON array of {text, messages, kind}.';
 COMMENT ON COLUMN relabelings.relabeled_at IS 'When it was recorded.';
 
 CREATE VIEW failures AS

@@ -191,8 +191,10 @@ class Stop:
 def main(given: list[str] | None = None) -> None:
     """Run both stages."""
     options = arguments(given)
-    options.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(options.model)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"finetune_trl: --model {options.model}: {str(error).strip().splitlines()[0]}") from None
     try:
         adapter = sft(options, tokenizer)
         if adapter is None:

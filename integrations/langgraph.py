@@ -29,7 +29,7 @@ from langgraph.types import Command
 
 from agenther_live.errors import GraphError
 from agenther_live.integrations.langgraph_capture import CANCELLED, Capture, Options, error_of, interrupt_values
-from agenther_live.integrations.langgraph_run import NodeRun, OpenRun, Span
+from agenther_live.integrations.langgraph_run import NodeRun, OpenRun, Span, outermost
 from agenther_live.integrations.messages import dumps, messages_in
 
 __all__ = ["Capture", "TrajectoryRecorder", "attach", "instrument"]
@@ -65,7 +65,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
         self.capture = capture
         self.options = Options(name, policy_version, tuple(tags), sample_rate, subject_key, tenant_key, conversational)
         # Kept by the number of the run's UUID, whose own hash and equality are Python code, and dear; a caller may name
-        # a run by something else, which then is the key: `getattr(run_id, "int", run_id)`.
+        # a run by something else, which then is the key: `_key`.
         self._runs = capture.runs
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrajectoryRecorder:
@@ -80,15 +80,27 @@ class TrajectoryRecorder(GraphCallbackHandler):
     ) -> None:  # fmt: skip
         """Follow a chain; a root begins a run, and a node shows that its parent is a graph."""
         try:
-            runs, key = self._runs, getattr(run_id, "int", run_id)
-            parent = None if parent_run_id is None else runs.get(getattr(parent_run_id, "int", parent_run_id))
+            runs = self._runs
+            try:
+                key = run_id.int
+                parent = None if parent_run_id is None else runs.get(parent_run_id.int)
+            except AttributeError:  # a caller may name a run by something else
+                key, parent = _key(run_id), runs.get(_key(parent_run_id))
             if parent is None:
-                if key not in runs and (parent_run_id is None or not self._belated(run_id, parent_run_id)):
+                if key not in runs and (parent_run_id is None or not self._belated(key, parent_run_id)):
                     self.capture.begin(self.options, inputs, run_id, parent_run_id, tags or (), metadata or {}, name)
                 return
-            root = parent.root
-            scope = parent.scope if parent.graph is None else parent.graph
-            span = Span(root, "chain", scope, parent.node, parent.tool, key, 0, name or "")
+            root, graph = parent.root, parent.graph
+            span = Span()
+            span.root = root
+            span.kind = "chain"
+            span.scope = scope = parent.scope if graph is None else graph
+            span.node = parent.node
+            span.tool = parent.tool
+            span.key = key
+            span.number = 0
+            span.name = name or ""
+            span.graph = None
             if runs.setdefault(key, span) is not span:
                 return
             root.open.add(span)
@@ -97,21 +109,30 @@ class TrajectoryRecorder(GraphCallbackHandler):
             ns = metadata.get("langgraph_checkpoint_ns")
             if ns is None:
                 return
-            if tags and _is_step(tags):
-                if parent.graph is None:
+            if tags and (tags[-1][:11] == "graph:step:" or _is_step(tags)):
+                if graph is None:
                     root.open_graph(parent)
-                span.scope, span.tool = parent.graph or 0, 0
+                span.scope = scope = parent.graph or 0
+                span.tool = 0
             elif name != metadata.get("langgraph_node") or (parent.node is not None and parent.node.ns == ns):
                 return
             span.kind = "node"
-            span.node = NodeRun(next(root.numbers), span.scope, name or "", ns)
+            span.node = node = NodeRun()
+            node.number = next(root.numbers)
+            node.scope = scope
+            node.name = span.name
+            node.ns = ns
+            node.told = False
         except Exception:
             self.capture.fault("on_chain_start")
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """End a chain: a node's output shows messages that no event showed; a root's end is written."""
         try:
-            span = self._runs.pop(getattr(run_id, "int", run_id), None)
+            try:
+                span = self._runs.pop(run_id.int, None)
+            except AttributeError:
+                span = self._runs.pop(_key(run_id), None)
             if span is None:
                 return
             root = span.root
@@ -132,7 +153,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """End a chain that raised; interrupts and hand-overs, known by their type, are control flow."""
         try:
-            span = self._runs.pop(getattr(run_id, "int", run_id), None)
+            span = self._runs.pop(_key(run_id), None)
             if span is None:
                 return
             root = span.root
@@ -151,50 +172,53 @@ class TrajectoryRecorder(GraphCallbackHandler):
         except Exception:
             self.capture.fault("on_chain_error")
 
-    def _belated(self, run_id: UUID, parent_run_id: UUID) -> bool:
+    def _belated(self, key: Any, parent_run_id: UUID) -> bool:
         """Whether a run starts below a tool of a root that has ended already; then it is not followed."""
-        late, key = self.capture.late, getattr(run_id, "int", run_id)
-        span = late.get(getattr(parent_run_id, "int", parent_run_id))
+        late = self.capture.late
+        span = late.get(_key(parent_run_id))
         if span is None:
             return False
-        late[key] = span if span.kind == "" else Span(span.root, "", 0, None, 0, key)
+        late[key] = span if span.kind == "" else outermost(span.root, "", key)
         return True
 
     # -- models ----------------------------------------------------------------------------------------
 
     def on_chat_model_start(
         self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: UUID, parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None, **kwargs: Any,
+        metadata: dict[str, Any] | None = None, invocation_params: Mapping[str, Any] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Note a model call; one that is not below a known run is not an agent's, and is left out."""
         try:
             span = self._child("model", run_id, parent_run_id)
             if span is not None:
-                self._call(span, messages[0], kwargs.get("invocation_params") or {}, metadata)
+                self._call(span, messages[0], invocation_params, metadata)
         except Exception:
             self.capture.fault("on_chat_model_start")
 
     def on_llm_start(
         self, serialized: Any, prompts: list[str], *, run_id: UUID, parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None, **kwargs: Any,
+        metadata: dict[str, Any] | None = None, invocation_params: Mapping[str, Any] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Note a call of a model that completes text."""
         try:
             span = self._child("model", run_id, parent_run_id)
             if span is not None:
-                said = [HumanMessage(text) for text in prompts]
-                self._call(span, said, kwargs.get("invocation_params") or {}, metadata)
+                self._call(span, [HumanMessage(text) for text in prompts], invocation_params, metadata)
         except Exception:
             self.capture.fault("on_llm_start")
 
     def _call(
-        self, span: Span, messages: Sequence[BaseMessage], params: Mapping[str, Any], metadata: Mapping[str, Any] | None
-    ) -> None:
+        self, span: Span, messages: Sequence[BaseMessage], params: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:  # fmt: skip
         model = metadata.get("ls_model_name") if metadata else None
-        if not model:
-            model = params.get("model") or params.get("model_name")
+        tools = None
+        if params:
+            tools = params.get("tools")
+            if not model:
+                model = params.get("model") or params.get("model_name")
         root = span.root
-        numbers, tools = root.numbered(messages), params.get("tools")
+        numbers = root.numbered(messages)
         root.notes.append(("call", span.number, span.scope, span.node, span.tool, numbers, tools, model, time()))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -251,7 +275,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = self._close(run_id)
             late = span is None
             if span is None:
-                span = self.capture.late.pop(getattr(run_id, "int", run_id), None)
+                span = self.capture.late.pop(_key(run_id), None)
                 if span is None or not span.kind:
                     return
             root = span.root
@@ -270,7 +294,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = self._close(run_id)
             late = span is None
             if span is None:
-                span = self.capture.late.pop(getattr(run_id, "int", run_id), None)
+                span = self.capture.late.pop(_key(run_id), None)
                 if span is None or not span.kind:
                     return
             root = span.root
@@ -310,13 +334,25 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     def _child(self, kind: str, run_id: UUID, parent_run_id: UUID | None) -> Span | None:
         """Open the span of a model, tool or retriever run; None where it is not to be noted."""
-        runs, key = self._runs, getattr(run_id, "int", run_id)
-        parent = None if parent_run_id is None else runs.get(getattr(parent_run_id, "int", parent_run_id))
+        runs = self._runs
+        try:
+            key = run_id.int
+            parent = None if parent_run_id is None else runs.get(parent_run_id.int)
+        except AttributeError:
+            key, parent = _key(run_id), runs.get(_key(parent_run_id))
         if parent is None:
             return None
-        root = parent.root
-        scope = parent.scope if parent.graph is None else parent.graph
-        span = Span(root, kind, scope, parent.node, parent.tool, key, next(root.numbers))
+        root, graph = parent.root, parent.graph
+        span = Span()
+        span.root = root
+        span.kind = kind
+        span.scope = parent.scope if graph is None else graph
+        span.node = parent.node
+        span.tool = parent.tool
+        span.key = key
+        span.number = next(root.numbers)
+        span.name = ""
+        span.graph = None
         if runs.setdefault(key, span) is not span:
             return None
         root.open.add(span)
@@ -324,18 +360,22 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     def _close(self, run_id: UUID) -> Span | None:
         """Close a span; None where it is not known (closed already by another handler) or not noted."""
-        span = self._runs.pop(getattr(run_id, "int", run_id), None)
+        try:
+            span = self._runs.pop(run_id.int, None)
+        except AttributeError:
+            span = self._runs.pop(_key(run_id), None)
         if span is None:
             return None
-        span.root.open.discard(span)
-        return None if span.root.off else span
+        root = span.root
+        root.open.discard(span)
+        return None if root.off else span
 
     # -- what else graphs tell -------------------------------------------------------------------------
 
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Take `dispatch_custom_event("reward", …)` inside the graph as feedback on its run."""
         try:
-            span = self._runs.get(getattr(run_id, "int", run_id))
+            span = self._runs.get(_key(run_id))
             if name == "reward" and span is not None and not span.root.off:
                 self.capture.reward(span.root, run_id, data)
         except Exception:
@@ -361,7 +401,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
 
     def _root_of(self, event: GraphInterruptEvent | GraphResumeEvent) -> OpenRun | None:
         """Give the run whose root graph an event is about; None for nested graphs."""
-        span = None if event.run_id is None else self._runs.get(getattr(event.run_id, "int", event.run_id))
+        span = None if event.run_id is None else self._runs.get(_key(event.run_id))
         if span is None or span.root.off:
             return None
         outermost = span.kind == "root" or not span.root.graphs or span.graph == 0
@@ -414,6 +454,10 @@ def instrument(handler: TrajectoryRecorder) -> None:
 
 
 _hooks: dict[Capture, ContextVar[BaseCallbackHandler | None]] = {}
+
+
+def _key(run_id: Any) -> Any:
+    return getattr(run_id, "int", run_id)
 
 
 def _is_step(tags: Sequence[str]) -> bool:

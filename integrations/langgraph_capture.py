@@ -23,7 +23,7 @@ from langgraph.types import Command
 from agenther_live.facts import current_trajectory
 from agenther_live.ids import uuid7
 from agenther_live.integrations.langgraph_items import Redaction, redact
-from agenther_live.integrations.langgraph_run import OpenRun, Span
+from agenther_live.integrations.langgraph_run import OpenRun, Span, outermost
 from agenther_live.integrations.messages import Bounded, dumps, messages_in, to_messages
 from agenther_live.settings import Settings
 
@@ -94,7 +94,7 @@ class Capture:
             settings.max_field_bytes,
         )  # fmt: skip
         key = getattr(run_id, "int", run_id)
-        span = Span(root, "root", 0, None, 0, key, 0, name or "")
+        span = outermost(root, "root", key, name or "")
         thread_id = metadata.get("thread_id")
         if OFF_TAG in tags or not self._sampled(options, thread_id):
             root.off = True

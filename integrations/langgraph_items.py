@@ -119,7 +119,8 @@ class Items:
     def msg(self, number: int, message: BaseMessage, wire: dict[str, Any]) -> None:
         """Tell a message; `wire` is its snapshot, of which what costs time is left to do."""
         content = wire["content"]
-        size = size_of(content) if type(content) is str else 200
+        is_text = type(content) is str
+        size = size_of(content) if is_text else 200
         calls = wire.get("tool_calls")
         if calls:
             for call in calls:
@@ -128,7 +129,7 @@ class Items:
                 if call["id"]:
                     self._asked[call["id"]] = arguments
         self._size += size
-        cut = finish(wire, self._limit)
+        cut = False if is_text and size <= self._limit else finish(wire, self._limit)  # most fit as they are
         item = {"t": "msg", "m": number, "id": message.id, "msg": wire}
         if wire["role"] == "tool":
             if getattr(message, "status", None) == "error":

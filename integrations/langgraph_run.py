@@ -20,23 +20,25 @@ from langchain_core.messages import BaseMessage
 from agenther_live.integrations.langgraph_items import Items
 from agenther_live.integrations.messages import content_key, same_message, snapshot
 
-__all__ = ["NodeRun", "OpenRun", "Span"]
+__all__ = ["NodeRun", "OpenRun", "Span", "outermost"]
 
 _BATCH = 512  # so many notes wait at most; with no timer about, the run itself makes items of them
 
 
 class NodeRun:
-    """One run of a node (or task): an attempt at one task of a graph run."""
+    """One run of a node (or task): an attempt at one task of a graph run. `told`: the journal knows of it.
+
+    Made bare and filled in where it is made, as `Span` is: between two events LangGraph drives our code out of the
+    caches, and each function more that an event calls then costs microseconds.
+    """
 
     __slots__ = ("name", "ns", "number", "scope", "told")
 
-    def __init__(self, number: int, scope: int, name: str, ns: str) -> None:
-        """Note a node run; it is told to the journal only when something happens in it."""
-        self.number = number
-        self.scope = scope
-        self.name = name
-        self.ns = ns
-        self.told = False
+    name: str
+    ns: str
+    number: int
+    scope: int
+    told: bool
 
 
 class Span:
@@ -48,27 +50,24 @@ class Span:
 
     __slots__ = ("graph", "key", "kind", "name", "node", "number", "root", "scope", "tool")
 
-    def __init__(
-        self,
-        root: OpenRun,
-        kind: str,
-        scope: int,
-        node: NodeRun | None,
-        tool: int,
-        key: Any,
-        number: int = 0,
-        name: str = "",
-    ) -> None:
-        """Note a span."""
-        self.root = root
-        self.kind = kind
-        self.scope = scope
-        self.node = node
-        self.tool = tool
-        self.key = key
-        self.number = number
-        self.name = name
-        self.graph: int | None = None
+    graph: int | None
+    key: Any
+    kind: str
+    name: str
+    node: NodeRun | None
+    number: int
+    root: OpenRun
+    scope: int
+    tool: int
+
+
+def outermost(root: OpenRun, kind: str, key: Any, name: str = "") -> Span:
+    """Make the span of a root, or of what stands outside every graph run."""
+    span = Span()
+    span.root, span.kind, span.key, span.name = root, kind, key, name
+    span.scope = span.tool = span.number = 0
+    span.node = span.graph = None
+    return span
 
 
 class OpenRun:

@@ -13,7 +13,14 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    convert_to_messages,
+)
 from langgraph.types import Command, Overwrite
 
 __all__ = [
@@ -43,6 +50,7 @@ _ROLES = {
     "function": "function",
     "FunctionMessageChunk": "function",
 }
+_USUAL = frozenset({HumanMessage, AIMessage, ToolMessage, SystemMessage})  # to ask a class of pydantic's costs more
 _CALL_BLOCKS = {"tool_use", "tool_call", "function_call", "tool_call_chunk", "input_json_delta", "custom_tool_call"}
 _THOUGHT_BLOCKS = {"reasoning", "thinking", "redacted_thinking", "reasoning_content"}
 _INLINE_BYTES = 1024  # binary parts longer than this are stored by hash and size
@@ -296,12 +304,25 @@ def to_messages(given: Any) -> list[BaseMessage] | None:
         given = [given]
     if not isinstance(given, Sequence):
         return None
-    if all(isinstance(item, BaseMessage) for item in given):
+    if all([type(item) in _USUAL or isinstance(item, BaseMessage) for item in given]):
         return list(given)
     try:
+        if len(given) == 1 and (text := _user_text(given[0])) is not None:
+            return [HumanMessage(text)]
         return list(convert_to_messages(given))
     except Exception:  # not messages after all
         return None
+
+
+def _user_text(given: Any) -> str | None:
+    """Give the text of the most usual inputs, `("user", text)` and `{"role": "user", "content": text}`."""
+    if type(given) is tuple and len(given) == 2:
+        role, text = given
+    elif type(given) is dict and len(given) == 2:
+        role, text = given.get("role"), given.get("content")
+    else:
+        return None
+    return text if role in ("user", "human") and type(text) is str else None
 
 
 def messages_in(output: Any) -> list[BaseMessage]:
@@ -314,6 +335,8 @@ def messages_in(output: Any) -> list[BaseMessage]:
         return [message for value in output.values() for message in _messages_of(value)]
     if kind is list and len(output) == 1:
         return messages_in(output[0])
+    if kind is Command and type(output.update) is dict:
+        return messages_in(output.update)
     if output is None or isinstance(output, str):
         return []
     if isinstance(output, BaseMessage):
@@ -337,10 +360,10 @@ def _is_pair(value: Any) -> bool:
 def _messages_of(value: Any) -> list[BaseMessage]:
     if type(value) is list:
         if len(value) == 1:
-            return value.copy() if isinstance(value[0], BaseMessage) else []
+            return value.copy() if type(value[0]) in _USUAL or isinstance(value[0], BaseMessage) else []
         if not value or not isinstance(value[-1], BaseMessage):
             return []
-        return [item for item in value if isinstance(item, BaseMessage)]
+        return [item for item in value if type(item) in _USUAL or isinstance(item, BaseMessage)]
     if isinstance(value, BaseMessage):
         return [value]
     if isinstance(value, list) and value and isinstance(value[-1], BaseMessage):

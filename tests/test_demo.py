@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,14 +14,16 @@ import pytest
 from rich.console import Console
 
 from agenther_live import Live
+from agenther_live.demo.catalogue import Offer
 from agenther_live.demo.goals import read_goal
 from agenther_live.demo.run import demo, free_home
-from agenther_live.demo.story import QUERIES
+from agenther_live.demo.story import QUERIES, tell
 from agenther_live.demo.truth import goal_is_true
 from agenther_live.errors import UsageError
 from tests.openai_server import OpenAIServer, say
 from tests.relabel.world import asks_for
-from tests.whole import TEMPLATE, good_reply, plain, run_cli, shop
+from tests.whole import TEMPLATE, answering, good_reply, plain, run_cli, shop
+from tests.whole import say as say_to
 
 STEPS = ["captured", "failed", "recoverable", "relabeled", "accepted", "samples"]
 
@@ -69,27 +72,39 @@ def test_what_it_tells(demo_told: tuple[Path, str]) -> None:
 
 
 def test_the_evidence_is_highlighted(demo_home: Path) -> None:
-    from agenther_live.demo.story import tell
-
     out = io.StringIO()
     with Live(demo_home) as live:
         tell(Console(file=out, width=200, force_terminal=True, color_system="standard"), live, live.status())
     assert "\x1b[1;30;42m" in out.getvalue()
 
 
-def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
+ACCEPTED = """
+    select t.thread_id, t.goal, g.hindsight_goal, list(s.observation) filter (s.observation is not null)
+    from goals g join trajectories t using (trajectory_id) join steps s using (trajectory_id)
+    where g.accepted group by all"""
+
+
+def test_every_accepted_label_is_true_by_what_its_run_saw(demo_home: Path) -> None:
+    with Live(demo_home, read_only=True) as live:
+        rows = live.buffer.sql(ACCEPTED).fetchall()
+    for _, asked, goal, observations in rows:
+        wish = read_goal(goal)
+        assert wish is not None, goal
+        placed = [Offer.from_row(json.loads(text)) for text in observations if '"order_id"' in text]
+        assert goal_is_true(wish, placed, observations), (asked, goal)
+        assert goal != asked
+    assert len(rows) >= 15
+
+
+def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path, empty_home: Path) -> None:
     accepted = 0
-    for seed in (1, 2, 3):
-        goods = shop(20, seed=seed)
+    for seed in (1, 2):
+        goods = shop(15, seed=seed)
+        shutil.copytree(empty_home, tmp_path / f"{seed}")
         with Live(tmp_path / f"{seed}", evaluators=[goods.judge], **TEMPLATE) as live:
-            live.start()
             goods.work(live)
             live.run_until_idle()
-            rows = live.buffer.sql(
-                "select t.thread_id, t.goal, g.hindsight_goal, list(s.observation) filter (s.observation is not null) "
-                "from goals g join trajectories t using (trajectory_id) join steps s using (trajectory_id) "
-                "where g.accepted group by all"
-            ).fetchall()
+            rows = live.buffer.sql(ACCEPTED).fetchall()
             assert live.check_shards().bad == []
         for thread, asked, goal, observations in rows:
             wish = read_goal(goal)
@@ -97,7 +112,7 @@ def test_every_accepted_label_is_true_whatever_the_seed(tmp_path: Path) -> None:
             assert goal_is_true(wish, goods.world.orders(thread), observations), (asked, goal)
             assert goal != asked
         accepted += len(rows)
-    assert accepted >= 15
+    assert accepted >= 8
 
 
 def test_the_worker_ticks_while_the_agents_run(demo_home: Path) -> None:
@@ -127,16 +142,12 @@ def test_trainers_read_the_shards(demo_home: Path, tmp_path: Path) -> None:
         assert not [lie for lie in lies if lie in json.dumps(rows[:], ensure_ascii=False)]
 
 
-def test_a_small_demo_tells_what_there_is(tmp_path: Path) -> None:
+def test_it_tells_what_there_is_even_of_one_run(home: Path) -> None:
     out = io.StringIO()
-    demo(
-        tmp_path / "home",
-        relabeler="template",
-        judges=["rules"],
-        tasks=1,
-        seed=8,
-        console=Console(file=out, width=150),
-    )
+    with Live(home, **TEMPLATE) as live:
+        say_to(live.attach(answering()))
+        live.run_until_idle()
+        tell(Console(file=out, width=150), live, live.status())
     assert "1 runs, " in out.getvalue()
 
 
@@ -150,7 +161,7 @@ def test_with_real_models_it_shows_calls_tokens_and_cost(tmp_path: Path) -> None
                 tmp_path / "home",
                 relabeler=f"openai:gpt-4o-mini,base_url={server.base_url},api_key_env=FIRST_KEY",
                 judges=[f"openai:gpt-4.1-mini,base_url={server.base_url},api_key_env=SECOND_KEY"],
-                tasks=24,
+                tasks=12,
                 seed=3,
                 console=Console(file=out, width=150, force_terminal=True),
             )
@@ -160,7 +171,7 @@ def test_with_real_models_it_shows_calls_tokens_and_cost(tmp_path: Path) -> None
         asked = len(server.bodies)
     assert keys == {("relabel", "Bearer first"), ("judge", "Bearer second")}
     figures = report.figures
-    assert figures["accepted"] >= 5
+    assert figures["accepted"] >= 2
     assert figures["llm_calls"] == asked
     assert (figures["prompt_tokens"], figures["completion_tokens"]) == (1000 * asked, 100 * asked)
     assert figures["cost_usd"] == pytest.approx(figures["spend_today_usd"])
@@ -172,9 +183,6 @@ def test_with_real_models_it_shows_calls_tokens_and_cost(tmp_path: Path) -> None
 
 
 def test_a_home_of_its_own(tmp_path: Path, demo_home: Path) -> None:
-    assert free_home(tmp_path / "demo") == tmp_path / "demo"
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo-2").mkdir()
-    assert free_home(tmp_path / "demo") == tmp_path / "demo-3"
+    assert [free_home(tmp_path / "demo").name for _ in range(3)] == ["demo", "demo-2", "demo-3"], "each is made"
     with pytest.raises(UsageError, match="holds runs already"):
         demo(demo_home, relabeler="template", judges=["rules"], tasks=1, seed=0, console=None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -207,6 +209,15 @@ def test_without_a_worker_one_process_works_and_another_takes_over(tmp_path: Pat
         [(goal,)] = live.buffer.sql(f"select distinct goal from trajectories where goal like '{ADDRESSED}%'").fetchall()
         assert "[PII:email:" in goal
         assert "Traceback" not in gunicorn.said
+
+
+def test_a_process_that_stays_passive_loads_no_database(tmp_path: Path) -> None:
+    program = (
+        "import sys; from agenther_live import Live; live = Live(sys.argv[1], pii='redact'); "
+        "sys.exit(live.start() or bool({'duckdb', 'sqlalchemy', 'apscheduler'} & set(sys.modules)))"
+    )
+    with Live(tmp_path / "home", pii="redact") as live, live.home.held_by_worker():
+        assert subprocess.run([sys.executable, "-c", program, str(live.home.path)], check=False).returncode == 0
 
 
 def captured(live: Live) -> int:

@@ -31,7 +31,7 @@ def names(text: str) -> frozenset[str]:
 
 
 # In the order of the data's way; a later row may know of earlier ones, never the other way round.
-DOMAIN = names("errors clock ids trajectory labels outcome")
+DOMAIN = names("errors clock collecting ids trajectory labels outcome")
 FACTS = DOMAIN | names("facts assemble")
 SETTINGS = names("errors settings home")
 LOCAL = FACTS | SETTINGS | names("journal redact relabel shards")
@@ -49,12 +49,13 @@ TOP = MEETING | names("compose live")
 RULES = {
     "errors": Rule(frozenset()),
     "clock": Rule(frozenset()),
+    "collecting": Rule(frozenset()),
     "ids": Rule(names("errors"), names("orjson")),
     "trajectory": Rule(DOMAIN, names("pydantic")),
     "labels": Rule(DOMAIN, names("pydantic")),
     "outcome": Rule(DOMAIN, names("pydantic")),
     "facts": Rule(FACTS, names("pydantic orjson")),
-    "assemble": Rule(FACTS, names("pydantic")),
+    "assemble": Rule(FACTS, names("pydantic orjson")),
     "settings": Rule(names("errors"), names("pydantic pydantic_settings")),
     "home": Rule(SETTINGS),
     "journal": Rule(FACTS | SETTINGS, names("pydantic orjson")),
@@ -105,7 +106,7 @@ RULES = {
 # The standard library is free, but for its own database, and for threads below the meeting point: the journal alone has
 # one, its flush timer. (ids has a lock, no thread.)
 THREADS = names("threading _thread concurrent multiprocessing asyncio")
-NO_THREADS = (FACTS - {"ids"}) | names("settings home redact relabel shards")
+NO_THREADS = (FACTS - {"collecting", "ids"}) | names("settings home redact relabel shards")
 
 
 @cache

@@ -83,7 +83,7 @@ def test_the_server_loses_no_run_and_answers_as_without_us(tmp_path: Path) -> No
         port = free_port()
         process = stack.enter_context(
             running(
-                command(EXAMPLE, "langgraph dev", port=str(port)),
+                [*command(EXAMPLE, "langgraph dev", port=str(port)), "--no-reload"],  # nobody edits the copy
                 with_a_plain_twin(copy_of(EXAMPLE, tmp_path)),
                 {**model.environment, **OFFLINE},
                 tmp_path / "server.log",
@@ -101,7 +101,7 @@ def test_the_server_loses_no_run_and_answers_as_without_us(tmp_path: Path) -> No
             live.run_until_idle()
             check_trajectories(live, recorded)
             check_one_in_detail(live)
-        assert process.popen.poll() is None
+        assert process.ended is None
         assert "BlockingError" not in process.said
         assert "Traceback" not in process.said
 
@@ -182,7 +182,7 @@ class Visit:
                 job.result(60)
 
     def up(self) -> bool | None:
-        assert self.process.popen.poll() is None, self.process.said
+        assert self.process.ended is None, self.process.said
         try:
             return httpx.get(f"{self.url}/ok").is_success
         except httpx.TransportError:

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import socket
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from agenther_live.clock import utcnow
 from agenther_live.live import Live
 from tests.openai_server import OpenAIServer, Reply, hang, refuse, say
 from tests.relabel.world import TOOLS, asks_for, bought, good, verdict
+from tests.whole import until
 
 RELABELER, JUDGE = "gpt-4o-mini", "house-judge"  # the price of the first is public, the second has none
 USAGE = (1000, 100)
@@ -304,6 +306,36 @@ def test_a_server_that_is_not_there_is_tried_again_later(tmp_path: Path) -> None
         assert stages(live) == {"relabeled": 6}
         assert nothing_unjudged(live) == 6
         assert set(panel.asked.values()) == {1}
+
+
+def test_a_stop_keeps_the_replies_that_are_on_their_way(tmp_path: Path) -> None:
+    """Of what is asked at a stop, the half that is answered then is on disk; the half that never ends is asked anew."""
+    stopping = threading.Event()
+
+    def late(request: dict[str, Any], before: int) -> Reply | None:
+        return say(good(request), usage=USAGE, after=stopping.is_set) if before == 0 else None
+
+    even, odd = range(0, 8, 2), range(1, 8, 2)
+    never = only("relabel", lambda request, before: hang() if before == 0 else None)
+    panel = Panel({**dict.fromkeys(even, only("relabel", late)), **dict.fromkeys(odd, never)})
+    home = tmp_path / "home"
+    with OpenAIServer(panel) as server:
+        with worker(home, server.base_url, request_timeout_seconds=90, concurrency=8) as live:
+            live.import_transcripts(write_records(tmp_path / "runs.jsonl", 8))
+            live.start()
+            until(lambda: server.in_flight == 8)
+            live.request_stop()
+            stopping.set()
+            live.stop()
+            assert stages(live).keys() <= {"queued", "relabeled"}, "what was begun and not ended waits, and is no error"
+            kept = len(sql(live, "select * from llm_calls where purpose = 'relabel'"))
+            assert 1 <= kept <= len(even), "all of them, unless this machine is very busy"
+        with worker(home, server.base_url) as live:
+            live.run_until_idle()
+            assert stages(live) == {"relabeled": 8}
+        asked = [panel.asked[number, "relabel"] for number in range(8)]
+        assert sum(asked) == 8 + (8 - kept), "what was kept is not paid twice"
+        assert {asked[number] for number in odd} == {2}
 
 
 @pytest.mark.parametrize(

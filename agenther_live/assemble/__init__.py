@@ -13,10 +13,11 @@ from typing import Any
 from agenther_live.assemble.lanes import Lane, text_of
 from agenther_live.assemble.reading import Reading, Tale
 from agenther_live.assemble.subagents import subagent, subagents
+from agenther_live.assemble.told import Told
 from agenther_live.assemble.tools import tools_version
 from agenther_live.trajectory import Status, Trajectory
 
-__all__ = ["assemble", "subagent", "subagents", "tools_version"]
+__all__ = ["Told", "assemble", "subagent", "subagents", "tell", "tools_version"]
 
 Record = Mapping[str, Any]
 
@@ -26,50 +27,55 @@ def assemble(runs: Sequence[Sequence[Record]], *, trajectory_id: str, revision: 
 
     A run without an `end` is abandoned. Facts that a run lacks (lost, cut by a bound) leave gaps, never an error.
     """
+    return tell(runs, trajectory_id=trajectory_id, revision=revision).trajectory
+
+
+def tell(runs: Sequence[Sequence[Record]], *, trajectory_id: str, revision: int = 1) -> Told:
+    """Make what `assemble` makes, as plain data: for who stores it, and needs no model."""
     tale = Tale()
     for number, records in enumerate(runs):
-        Reading(tale, number, list(records)).read()
-    return _finish(tale, trajectory_id, revision)
+        Reading(tale, number, records).read()
+    return Told(_finish(tale, trajectory_id, revision))
 
 
-def _finish(tale: Tale, trajectory_id: str, revision: int) -> Trajectory:
+def _finish(tale: Tale, trajectory_id: str, revision: int) -> dict[str, Any]:
     first = tale.starts[0] if tale.starts else {}
     root = tale.lane("", "")
     messages = root.render()
     nested = {lane.path: rendered for lane in tale.lanes.values() if lane is not root and (rendered := lane.render())}
     alive = [draft for draft in tale.drafts if not draft.dropped]
     last = tale.runs[-1] if tale.runs else None
-    status: Status = last.status if last else "abandoned"
+    status: Status = last["status"] if last else "abandoned"
     for lane in tale.lanes.values():
         tale.flags |= lane.flags
-    return Trajectory(
-        trajectory_id=trajectory_id,
-        agent=first.get("agent") or "agent",
-        thread_id=_first(tale.starts, "thread_id"),
-        goal=_goal(tale, root),
-        final_answer=_answer(tale, root) if status == "finished" else None,
-        status=status,
-        messages=messages,
-        context_len=root.context_len(),
-        nested=nested,
-        nested_tools={
+    return {
+        "trajectory_id": trajectory_id,
+        "agent": first.get("agent") or "agent",
+        "thread_id": _first(tale.starts, "thread_id"),
+        "goal": _goal(tale, root),
+        "final_answer": _answer(tale, root) if status == "finished" else None,
+        "status": status,
+        "messages": messages,
+        "context_len": root.context_len(),
+        "nested": nested,
+        "nested_tools": {
             lane.path: _named(lane.tools) for lane in tale.lanes.values() if lane.path in nested and lane.tools
         },
-        tools=_tools(tale, root),
-        steps=tuple(draft.step(idx) for idx, draft in enumerate(alive)),
-        runs=tuple(tale.runs),
-        policy_version=next((run.policy_version for run in reversed(tale.runs) if run.policy_version), None),
-        started_at=tale.runs[0].started_at if tale.runs else None,
-        finished_at=last.finished_at if last else None,
-        error_type=last.error_type if last else None,
-        error_message=last.error_message if last else None,
-        subject=_first(tale.starts, "subject"),
-        tenant=_first(tale.starts, "tenant"),
-        tags=tuple(dict.fromkeys(tag for start in tale.starts for tag in start.get("tags") or ())),
-        metadata={key: value for start in tale.starts for key, value in (start.get("metadata") or {}).items()},
-        flags=tuple(sorted(tale.flags)),
-        revision=revision,
-    )
+        "tools": _tools(tale, root),
+        "steps": tuple(draft.step(idx) for idx, draft in enumerate(alive)),
+        "runs": tuple(tale.runs),
+        "policy_version": next((run["policy_version"] for run in reversed(tale.runs) if run["policy_version"]), None),
+        "started_at": tale.runs[0]["started_at"] if tale.runs else None,
+        "finished_at": last["finished_at"] if last else None,
+        "error_type": last["error_type"] if last else None,
+        "error_message": last["error_message"] if last else None,
+        "subject": _first(tale.starts, "subject"),
+        "tenant": _first(tale.starts, "tenant"),
+        "tags": tuple(dict.fromkeys(tag for start in tale.starts for tag in start.get("tags") or ())),
+        "metadata": {key: value for start in tale.starts for key, value in (start.get("metadata") or {}).items()},
+        "flags": tuple(sorted(tale.flags)),
+        "revision": revision,
+    }
 
 
 def _goal(tale: Tale, root: Lane) -> str:

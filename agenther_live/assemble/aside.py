@@ -10,39 +10,42 @@ __all__ = ["calls_aside"]
 Record = Mapping[str, Any]
 
 
-def calls_aside(items: Sequence[Record], messages: Mapping[int, Record]) -> set[int]:
+def calls_aside(
+    kinds: Mapping[str, Sequence[Record]], replies: Mapping[int, int], messages: Mapping[int, Record]
+) -> set[int]:
     """Find the model calls that were no part of their graph's conversation: a router's, a summariser's.
 
     Such a call's node ended well, in a graph whose state holds messages, and the reply neither reached the state
     nor a later prompt, nor did any tool run for it.
+
+    Args:
+        kinds: the run's items by kind, each in order.
+        replies: calls, with the number of the message that answered.
+        messages: the run's messages by number.
     """
-    outs: dict[int, set[int]] = {}
-    scope_of: dict[int, int] = {}
-    speaking: set[int] = set()
+    ends = [item for item in kinds.get("node_end", ()) if "error" not in item and not item.get("control")]
+    scope_of = {item["p"]: item["s"] for item in kinds.get("node", ())}
+    speaking = {scope_of.get(item["p"], 0) for item in ends if item.get("out")}
+    if not speaking:
+        return set()
+    outs = {item["p"]: set(item.get("out") or ()) for item in ends}
     asked: dict[int, set[int]] = {}
+    for item in kinds.get("call", ()):
+        asked.setdefault(item["s"], set()).update(item["add"])
     ran: dict[int, set[str]] = {}
-    for item in items:
-        kind = item["t"]
-        if kind == "node":
-            scope_of[item["p"]] = item["s"]
-        elif kind == "node_end" and "error" not in item and not item.get("control"):
-            outs[item["p"]] = set(item.get("out") or ())
-            if item.get("out"):
-                speaking.add(scope_of.get(item["p"], 0))
-        elif kind == "call":
-            asked.setdefault(item["s"], set()).update(item["add"])
-        elif kind == "tool" and item.get("id"):
+    for item in kinds.get("tool", ()):
+        if item.get("id"):
             ran.setdefault(item["s"], set()).add(item["id"])
-    replies = {item["c"]: item["m"] for item in items if item["t"] == "reply"}
-    return {item["c"] for item in _found(items, replies, outs, speaking, asked, ran, messages)}
+    calls = kinds.get("call", ())
+    return {item["c"] for item in _found(calls, replies, outs, speaking, asked, ran, messages)}
 
 
 def _found(
-    items: Sequence[Record], replies: Mapping[int, int], outs: Mapping[int, set[int]], speaking: set[int],
+    calls: Sequence[Record], replies: Mapping[int, int], outs: Mapping[int, set[int]], speaking: set[int],
     asked: Mapping[int, set[int]], ran: Mapping[int, set[str]], messages: Mapping[int, Record],
 ) -> Iterator[Record]:  # fmt: skip
-    for item in items:
-        if item["t"] != "call" or item.get("n") or item["s"] not in speaking or item["p"] not in outs:
+    for item in calls:
+        if item.get("n") or item["s"] not in speaking or item["p"] not in outs:
             continue
         number = replies.get(item["c"], 0)
         if number not in messages or number in outs[item["p"]] or number in asked.get(item["s"], ()):

@@ -8,11 +8,9 @@ order of the calls and not of their results.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from agenther_live.trajectory import Action, Message, Step
 
 __all__ = ["Draft", "Entry", "Lane", "Slot", "text_of"]
 
@@ -27,7 +25,7 @@ def text_of(wire: Mapping[str, Any]) -> str:
     return "".join(str(part.get("text", "")) for part in content or () if part.get("type") == "text")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Slot:
     """One action: a tool call, and what came back.
 
@@ -42,7 +40,6 @@ class Slot:
     is_error: bool = False
     attempts: int = 1
     message: Entry | None = None
-    index: int | None = None
 
     def begin(self) -> None:
         """Count a further attempt, unless the last one was stopped rather than ended."""
@@ -55,27 +52,27 @@ class Slot:
         self.state = "failed" if is_error and message is None else "done"
         self.observation, self.is_error, self.message = text, is_error, message
 
-    def action(self) -> Action:
-        """Give the finished action."""
-        return Action(
-            name=self.name,
-            input=self.input,
-            observation=self.observation,
-            is_error=self.is_error,
-            call_id=self.call_id,
-            observation_index=self.index,
-            attempts=self.attempts,
-        )
+    def action(self) -> dict[str, Any]:
+        """Give the finished action, by the fields of `Action`."""
+        return {
+            "name": self.name,
+            "input": self.input,
+            "observation": self.observation,
+            "is_error": self.is_error,
+            "call_id": self.call_id,
+            "observation_index": None if self.message is None else self.message.index,
+            "attempts": self.attempts,
+        }
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Draft:
     """A step in the making. `entry` is the assistant's message; None where the action stands in no message."""
 
     lane: Lane
     entry: Entry | None
     thought: str = ""
-    slots: list[Slot] = field(default_factory=list)
+    slots: Sequence[Slot] = ()
     node: str | None = None
     model: str | None = None
     at: datetime | None = None
@@ -87,28 +84,28 @@ class Draft:
         if self.entry is not None:
             self.entry.dropped = True
 
-    def step(self, idx: int) -> Step:
-        """Give the finished step."""
-        return Step(
-            idx=idx,
-            thought=self.thought,
-            actions=tuple(slot.action() for slot in self.slots),
-            agent_path=self.lane.path,
-            message_index=None if self.entry is None else self.entry.index,
-            node=self.node,
-            model=self.model,
-            at=self.at,
-        )
+    def step(self, idx: int) -> dict[str, Any]:
+        """Give the finished step, by the fields of `Step`; call after its lane was rendered."""
+        return {
+            "idx": idx,
+            "thought": self.thought,
+            "actions": [slot.action() for slot in self.slots],
+            "agent_path": self.lane.path,
+            "message_index": None if self.entry is None else self.entry.index,
+            "node": self.node,
+            "model": self.model,
+            "at": self.at,
+        }
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Entry:
     """A message of a lane; one that fills a slot stands behind its assistant message, wherever it was seen."""
 
     wire: dict[str, Any]
     id: str | None = None
     draft: Draft | None = None
-    slots: list[Slot] = field(default_factory=list)
+    slots: Sequence[Slot] = ()
     owner: Entry | None = None
     dropped: bool = False
     index: int | None = None
@@ -117,18 +114,6 @@ class Entry:
     def role(self) -> str:
         """The message's role."""
         return str(self.wire["role"])
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What two messages share that say the same."""
-        content = self.wire.get("content")
-        calls = self.wire.get("tool_calls")
-        return (
-            self.role,
-            content if isinstance(content, str) else repr(content),
-            self.wire.get("tool_call_id"),
-            repr(calls) if calls else None,
-        )
 
 
 class Lane:
@@ -150,8 +135,10 @@ class Lane:
         self.tools: list[dict[str, Any]] = []
         self.called = False
         self.reopened = False
+        self.offered: set[Any] = set()  # which sets of tools are in `tools`
         self._by_id: dict[str, Entry] = {}
         self._by_key: dict[tuple[Any, ...], list[Entry]] = {}
+        self._unkeyed: list[Entry] = []  # registered, and not in `_by_key` yet: few are looked for by what they say
 
     # -- finding ---------------------------------------------------------------------------------------
 
@@ -160,7 +147,8 @@ class Lane:
         if message_id is not None and (entry := self._by_id.get(message_id)) is not None:
             self._revise(entry, wire)
             return entry
-        for entry in self._by_key.get(Entry(wire).key, ()):
+        self._key_all()
+        for entry in self._by_key.get(_key(wire), ()):
             if not entry.dropped and (message_id is None or entry.id is None):
                 if message_id is not None:
                     entry.id = message_id
@@ -173,6 +161,7 @@ class Lane:
         calls = wire.get("tool_calls")
         if entry.draft is None or not calls or calls == entry.wire.get("tool_calls"):
             return
+        self._key_all()  # by what they said so far
         entry.wire = wire
         before = {slot.call_id: slot for slot in entry.slots}
         slots = []
@@ -184,6 +173,11 @@ class Lane:
         entry.slots = entry.draft.slots = slots
         self.flags.add("edited")
 
+    def _key_all(self) -> None:
+        for entry in self._unkeyed:
+            self._by_key.setdefault(_key(entry.wire), []).append(entry)
+        self._unkeyed.clear()
+
     def slot(self, call_id: str | None) -> Slot | None:
         """Find the call that a tool run answers: in the nearest message with that id, the first not begun."""
         if call_id is None:
@@ -191,16 +185,22 @@ class Lane:
         for entry in reversed(self.entries):
             if entry.dropped:
                 continue
-            found = [slot for slot in entry.slots if slot.call_id == call_id]
-            if found:
-                return next((slot for slot in found if slot.state in ("open", "waiting")), found[-1])
+            found = None
+            for slot in entry.slots:
+                if slot.call_id == call_id:
+                    found = slot
+                    if slot.state in ("open", "waiting"):
+                        break
+            if found is not None:
+                return found
         return None
 
     def position(self, entry: Entry) -> int:
         """Give the place of an entry, or of the message whose slot it fills."""
         wanted = entry.owner or entry
-        for place in range(len(self.entries) - 1, -1, -1):
-            if self.entries[place] is wanted:
+        entries = self.entries
+        for place in range(len(entries) - 1, -1, -1):
+            if entries[place] is wanted:
                 return place
         return -1
 
@@ -210,13 +210,14 @@ class Lane:
         """Let an entry be found by id and by what it says."""
         if entry.id is not None:
             self._by_id[entry.id] = entry
-        self._by_key.setdefault(entry.key, []).append(entry)
+        self._unkeyed.append(entry)
         return entry
 
     def flush(self) -> None:
         """Put what the caller sent in its place, if no model call has shown the place yet."""
-        self.entries += self.pending
-        self.pending = []
+        if self.pending:
+            self.entries += self.pending
+            self.pending = []
 
     def said(self, entry: Entry, draft: Draft) -> None:
         """Append what the agent said, as a step."""
@@ -234,22 +235,23 @@ class Lane:
     def observed(self, slot: Slot, entry: Entry, *, is_error: bool) -> None:
         """Put a tool's message into the slot of its call."""
         slot.fill(text_of(entry.wire), is_error=is_error, message=entry)
-        entry.owner = next((said for said in reversed(self.entries) if slot in said.slots), None)
-        if entry.owner is None:
+        entry.owner = None
+        for said in reversed(self.entries):
+            if slot in said.slots:
+                entry.owner = said
+                break
+        else:
             self.entries.append(entry)
         self.register(entry)
 
     # -- reading ---------------------------------------------------------------------------------------
 
-    def render(self) -> tuple[Message, ...]:
+    def render(self) -> tuple[dict[str, Any], ...]:
         """Give the conversation, and note each entry's place in it."""
-        messages: list[Message] = []
-        for entry in self._in_order():
-            entry.index = len(messages)
-            messages.append(Message.model_validate(entry.wire))
-        for draft in self.drafts:
-            for slot in draft.slots:
-                slot.index = None if slot.message is None else slot.message.index
+        messages = []
+        for index, entry in enumerate(self._in_order()):
+            entry.index = index
+            messages.append(entry.wire)
         return tuple(messages)
 
     def _in_order(self) -> Iterator[Entry]:
@@ -277,6 +279,17 @@ class Lane:
     """Set where the trajectory begins with a resume: all that stands before the first step is context."""
 
 
+def _key(wire: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Give what two messages share that say the same."""
+    content, calls = wire.get("content"), wire.get("tool_calls")
+    return (
+        wire["role"],
+        content if isinstance(content, str) else repr(content),
+        wire.get("tool_call_id"),
+        repr(calls) if calls else None,
+    )
+
+
 def _slots(wire: Mapping[str, Any]) -> list[Slot]:
     return [
         Slot(name=call["function"]["name"], input=call["function"]["arguments"], call_id=call.get("id"))
@@ -285,6 +298,7 @@ def _slots(wire: Mapping[str, Any]) -> list[Slot]:
 
 
 def _thought(wire: Mapping[str, Any]) -> str:
-    reasoning = wire.get("reasoning_content")
-    texts: Sequence[str] = (reasoning if isinstance(reasoning, str) else "", text_of(wire))
-    return "\n".join(text for text in texts if text)
+    reasoning, text = wire.get("reasoning_content"), text_of(wire)
+    if not (reasoning and isinstance(reasoning, str)):
+        return text
+    return f"{reasoning}\n{text}" if text else reasoning

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from agenther_live.assemble.aside import calls_aside
 from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, text_of
 from agenther_live.assemble.tools import tools_version
-from agenther_live.trajectory import Run, Status
 
 __all__ = ["Reading", "Tale"]
 
 Record = Mapping[str, Any]
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class Attempt:
     """A node run. Attempts at one task have the same lane, name and `ns`."""
 
@@ -30,7 +29,7 @@ class Attempt:
     drafts: list[Draft] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class ToolRun:
     slot: Slot | None
     lane: Lane
@@ -48,7 +47,7 @@ class Tale:
         self.attempts: dict[tuple[str, str, str], Attempt] = {}
         self.starts: list[Record] = []
         self.ends: list[Record | None] = []
-        self.runs: list[Run] = []
+        self.runs: list[dict[str, Any]] = []  # by the fields of `Run`
         self.flags: set[str] = set()
         self.goal: str | None = None
         self.said: set[str] = set()  # ids of messages that a model said in some lane
@@ -74,15 +73,17 @@ class Tale:
 class Reading:
     """The reading of one run's facts."""
 
-    def __init__(self, tale: Tale, number: int, records: list[Record]) -> None:
+    def __init__(self, tale: Tale, number: int, records: Sequence[Record]) -> None:
         """Sort a run's records; `read` then tells its tale."""
         self.tale = tale
         self.number = number
         self.start: Record = next((record for record in records if record.get("k") == "start"), {})
         self.end: Record | None = next((record for record in reversed(records) if record.get("k") == "end"), None)
         self.items = [item for record in records if record.get("k") == "f" for item in record["f"]]
-        self.messages: dict[int, Record] = {item["m"]: item for item in self.items if item["t"] == "msg"}
-        self.replies: dict[int, Record] = {item["c"]: item for item in self.items if item["t"] == "reply"}
+        kinds: dict[str, list[Record]] = {}
+        for item in self.items:
+            kinds.setdefault(item["t"], []).append(item)
+        self.messages: dict[int, Record] = {item["m"]: item for item in kinds.get("msg", ())}
         self.calls: dict[int, tuple[Record, Lane, list[int]]] = {}
         self.schemas: dict[int, list[dict[str, Any]]] = {}
         self.graphs: dict[int, Lane] = {}
@@ -93,10 +94,11 @@ class Reading:
         self.given: dict[int, list[dict[str, Any]]] = {}  # lane → the tools of its calls in this run
         self.tokens = [0, 0]
         self.entries: dict[tuple[int, int, int], Entry] = {}  # (lane, message, which one of equals) → entry
-        self.said = {item["m"] for item in self.replies.values()}
+        replies = {item["c"]: item["m"] for item in kinds.get("reply", ())}
+        self.said = set(replies.values())
         tale.said.update(item["id"] for number in self.said if (item := self.messages.get(number)) and item.get("id"))
         self.sent: Counter[int] = Counter()
-        self.aside = calls_aside(self.items, self.messages)
+        self.aside = calls_aside(kinds, replies, self.messages)
 
     def read(self) -> None:
         """Add the run to the tale, fact by fact."""
@@ -108,8 +110,9 @@ class Reading:
         self.tale.starts.append(self.start)
         self.tale.ends.append(self.end)
         self._open(root)
+        readers = self._readers()
         for item in self.items:
-            reader = getattr(self, f"_{item['t']}", None)
+            reader = readers.get(item["t"])
             if reader is not None:
                 reader(item)
         if self.end is not None:
@@ -118,6 +121,21 @@ class Reading:
                 self.tale.flags.add("truncated")
         root.flush()
         self._close()
+
+    def _readers(self) -> Mapping[str, Callable[[Record], None]]:
+        """Give who reads which kind of item; messages and errors of calls are read by number."""
+        return {
+            "tools": self._tools,
+            "graph": self._graph,
+            "node": self._node,
+            "node_end": self._node_end,
+            "graph_end": self._graph_end,
+            "call": self._call,
+            "reply": self._reply,
+            "tool": self._tool,
+            "tool_end": self._tool_end,
+            "tool_error": self._tool_error,
+        }
 
     def _open(self, root: Lane) -> None:
         """Take in what the caller sent: the last user messages are the new turn, what stands before is history."""
@@ -153,20 +171,20 @@ class Reading:
         end, start = self.end or {}, self.start
         at = start.get("at")
         self.tale.runs.append(
-            Run(
-                root_key=str(start.get("r") or ""),
-                run_id=start.get("run_id"),
-                policy_version=start.get("policy_version"),
-                status=cast(Status, end.get("status", "abandoned")),
-                started_at=None if at is None else _time(at),
-                finished_at=_time(end["at"]) if "at" in end else None,
-                error_type=end.get("error_type"),
-                error_message=end.get("error_message"),
-                models=tuple(self.models),
-                tools_version=tools_version(self._tools_given()),
-                prompt_tokens=self.tokens[0],
-                completion_tokens=self.tokens[1],
-            )
+            {
+                "root_key": str(start.get("r") or ""),
+                "run_id": start.get("run_id"),
+                "policy_version": start.get("policy_version"),
+                "status": end.get("status", "abandoned"),
+                "started_at": None if at is None else _time(at),
+                "finished_at": _time(end["at"]) if "at" in end else None,
+                "error_type": end.get("error_type"),
+                "error_message": end.get("error_message"),
+                "models": tuple(self.models),
+                "tools_version": tools_version(self._tools_given()),
+                "prompt_tokens": self.tokens[0],
+                "completion_tokens": self.tokens[1],
+            }
         )
 
     def _tools_given(self) -> list[dict[str, Any]]:
@@ -186,7 +204,7 @@ class Reading:
 
     def _new(self, lane: Lane, number: int, which: int = 0, *, register: bool = True) -> Entry:
         item = self.messages[number]
-        entry = Entry(dict(item["msg"]), item.get("id"))
+        entry = Entry(item["msg"], item.get("id"))
         self.entries[id(lane), number, which] = entry
         return lane.register(entry) if register else entry
 
@@ -248,11 +266,7 @@ class Reading:
         base = self.calls.get(item.get("base") or 0)
         inputs = (base[2][: item["keep"]] if base else []) + item["add"]
         self.calls[item["c"]] = (item, lane, inputs)
-        for tool in self.schemas.get(item.get("x") or 0, ()):
-            if tool not in lane.tools:
-                lane.tools.append(tool)
-            if tool not in (given := self.given.setdefault(id(lane), [])):
-                given.append(tool)
+        self._offer(lane, item.get("x") or 0)
         if item.get("model"):
             self.models[item["model"]] = None
         if lane.reopened:
@@ -267,21 +281,34 @@ class Reading:
         self._see(lane, inputs, keep)
         lane.called = True
 
+    def _offer(self, lane: Lane, number: int) -> None:
+        """Note which tools a call could choose from; most calls have those of the one before."""
+        if number not in self.schemas or (self.number, number) in lane.offered:
+            return
+        lane.offered.add((self.number, number))
+        given = self.given.setdefault(id(lane), [])
+        for tool in self.schemas[number]:
+            if tool not in lane.tools:
+                lane.tools.append(tool)
+            if tool not in given:
+                given.append(tool)
+
     def _below(self, above: Lane, via: Any, name: str) -> Lane:
         return self.tale.lane((id(above), via, name), f"{above.path}/{name}" if above.path else name)
 
     def _see(self, lane: Lane, inputs: list[int], keep: int) -> None:
         """Merge a call's input into the conversation: what is new goes behind what it stood behind."""
-        self._place_turn(lane, inputs)
-        counts: Counter[int] = Counter()
+        if lane.pending:
+            self._place_turn(lane, inputs)
         seen = []
-        for place, number in enumerate(inputs):
-            if place >= keep - 1 and number in self.messages:
-                seen.append((number, counts[number]))
-            counts[number] += 1
+        for place in range(max(keep - 1, 0), len(inputs)):
+            if (number := inputs[place]) in self.messages:
+                seen.append((number, 0 if inputs.index(number) == place else inputs[:place].count(number)))
         if keep < 2 and seen and self.messages[seen[0][0]]["msg"]["role"] in ("system", "developer"):
             self._prompt(lane, seen.pop(0)[0])
         places = [lane.position(entry) if (entry := self._known(lane, *which)) else -1 for which in seen]
+        if -1 not in places:
+            return
         behind = max((n for n, place in enumerate(places) if place >= 0), default=-1)
         cursor = 0
         for n, (number, which) in enumerate(seen):
@@ -309,8 +336,6 @@ class Reading:
 
     def _place_turn(self, lane: Lane, inputs: list[int]) -> None:
         """Where the caller's new words stand in the history too, the last of the equal ones are the new ones."""
-        if not lane.pending:
-            return
         if not any(self.entries.get((id(lane), number, 0)) in lane.pending for number in inputs):
             lane.flush()
             return
@@ -370,7 +395,7 @@ class Reading:
         else:
             slot = Slot(item["name"], item.get("args") or "", item.get("id"), state="running")
             draft = self._draft(lane, None, item, self.nodes.get(item["p"]))
-            draft.slots.append(slot)
+            draft.slots = [slot]
             lane.acted(draft)
         self.tools[item["n"]] = ToolRun(slot, lane, item["name"])
 

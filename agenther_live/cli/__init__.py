@@ -1,9 +1,28 @@
-"""The command line: verbs, each a few lines over the Python API.
+"""The command line: verbs, each a few lines over the Python API (`verbs`); here is only how it begins."""
 
-A verb imports what it needs where it needs it: `--help`, and a look at the shards, do not wait for the worker's parts.
-"""
+from __future__ import annotations
 
-from agenther_live.cli import intake, work, look, shards, following, trust, buffer, upkeep  # isort: skip  (the order of --help)
-from agenther_live.cli.root import app, main
+import sys
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["app", "buffer", "following", "intake", "look", "main", "shards", "trust", "upkeep", "work"]
+if TYPE_CHECKING:
+    from agenther_live.cli.verbs import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gives a message and an exit code, never a traceback."""
+    try:
+        from agenther_live.cli import verbs
+    except KeyboardInterrupt:  # Ctrl-C while it still loads
+        sys.exit(130)
+    verbs.main()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from agenther_live.cli.verbs import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -63,7 +63,13 @@ def shards_follow(
         stream.restore(None)
     with stopping_on_signals(stream.request_stop):
         _print(stream, as_json, commit=consumer is not None)
+        gone = False
         while not once and stream.wait():
+            if "://" not in where and gone != (not Path(where).is_dir()):
+                gone = not gone
+                err.print(
+                    f"{render.plain(where)} is {'gone; waiting for it' if gone else 'there again'}", soft_wrap=True
+                )
             _print(stream, as_json, commit=consumer is not None)
     if stale := stream.figures["stale"]:
         err.print(f"{stale} rows are more than {max_staleness} policy versions old and were left out")
@@ -76,9 +82,9 @@ def _print(stream: ShardStream, as_json: bool, *, commit: bool) -> None:
     """
     from agenther_live.shards.rows.formats import encode
 
-    printed = 0
+    printed, shown = 0, render.harmless_json if sys.stdout.isatty() else str
     for found in stream.rows(wait=False):
-        sys.stdout.write(encode(found.row).decode() if as_json else _line(found) + "\n")
+        sys.stdout.write(shown(encode(found.row).decode().rstrip("\n")) + "\n" if as_json else _line(found) + "\n")
         printed += 1
         if commit and printed % COMMIT_ROWS == 0:
             sys.stdout.flush()

@@ -42,7 +42,7 @@ def demo(
     home: HomeOption = None,
     relabeler: Annotated[str, typer.Option("--relabeler", help="'template' or a chat model.")] = "template",
     judge: JudgeOption = None,
-    tasks: Annotated[int, typer.Option("--tasks", min=1, help="How many tasks the agents get.")] = 60,
+    tasks: Annotated[int, typer.Option("--tasks", min=1, max=10_000, help="How many tasks the agents get.")] = 60,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, other tasks.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

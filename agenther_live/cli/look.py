@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import app
 from agenther_live.cli.tools import open_to_look, out, show_result
 from agenther_live.clock import utcnow
-from agenther_live.errors import UsageError
+from agenther_live.errors import AgentHERError, UsageError
 
 
 @app.command(epilog="Example: agenther-live sql 'select failure_type, count(*) from failures group by all'")
@@ -33,8 +34,8 @@ def sql(
     with open_to_look(home) as live:
         result = live.buffer.sql(query, seconds=seconds)
         if as_csv:
-            sys.stdout.flush()
-            sys.stdout.write(result.csv().decode())
+            text = result.csv().decode()
+            sys.stdout.write(render.harmless(text) if sys.stdout.isatty() else text)
         elif parquet is not None:
             result.parquet(parquet)
             out.print(f"{len(result):,} rows in {render.plain(parquet)}", soft_wrap=True)
@@ -75,6 +76,8 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write one page with plots: what came in, what failed, what was refused, and what it cost. Needs no server."""
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder: a report wants the name of a file")
     from agenther_live.report import collect, page
 
     with open_to_look(home) as live:
@@ -82,7 +85,17 @@ def report(
         with live.buffer.hold():
             found = collect(live.buffer, status)
         html = page(found, home=live.home.path.name, now=utcnow())
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.write_text(html, encoding="utf-8")
-    fresh.replace(file)  # whole or not at all
+    _write(file, html)
     show_result(as_json, {"file": str(file), "bytes": file.stat().st_size}, lambda: f"a report in {render.plain(file)}")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    fresh = file.with_name(f".{file.name}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
+        fresh.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise AgentHERError(f"{file} cannot be written: {error.strerror or error}") from None

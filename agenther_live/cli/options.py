@@ -7,8 +7,23 @@ from typing import Annotated
 
 import typer
 
+
+def a_home(text: str) -> Path:
+    """Read the name of a home; an empty one, of a variable that is not set, is not the folder one stands in."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{text!r}: {error}") from None
+    if not text.strip():
+        raise typer.BadParameter("it is empty; the folder where you are is --home .")
+    return path
+
+
 HomeOption = Annotated[
-    Path | None, typer.Option("--home", envvar="AGENTHER_HOME", help="The home directory. Default: ./agenther")
+    Path | None,
+    typer.Option(
+        "--home", parser=a_home, metavar="PATH", envvar="AGENTHER_HOME", help="The home directory. Default: ./agenther"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 LogOption = Annotated[str, typer.Option("--log-format", help="text or json, on stderr.")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import logging
 import os
@@ -12,6 +14,7 @@ from typing import Annotated
 import typer
 
 from agenther_live import render
+from agenther_live.cli.options import a_home
 from agenther_live.cli.tools import err
 from agenther_live.errors import AgentHERError, UsageError
 
@@ -28,7 +31,10 @@ app.add_typer(trust_app, name="trust")
 
 @app.callback()
 def before(
-    ctx: typer.Context, home: Annotated[Path | None, typer.Option("--home", help="As --home of the verb.")] = None
+    ctx: typer.Context,
+    home: Annotated[
+        Path | None, typer.Option("--home", parser=a_home, metavar="PATH", help="As --home of the verb.")
+    ] = None,
 ) -> None:
     """Turn the failed runs of LangGraph agents into training data."""
     ctx.obj = home
@@ -44,11 +50,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character still gets the rest
+    atexit.register(gc.freeze)  # else the interpreter searches all that it loaded for cycles, half a second long
     try:
+        sys.argv[1:] = map(_as_text, sys.argv[1:])
         app(standalone_mode=True)
     except AgentHERError as error:
         _complain(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except UnicodeEncodeError as error:  # the name of a file, where the locale has no such letters
+        _complain(f"{error.object!a}: this locale ({error.encoding}) cannot write it; set LC_ALL=C.UTF-8")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `| head`
@@ -57,6 +68,18 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission
         _complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         sys.exit(1)
+
+
+def _as_text(word: str) -> str:
+    """Give a word of the command line as the text it is in UTF-8, whatever the locale took it for.
+
+    Raises:
+        UsageError: it is not in UTF-8.
+    """
+    try:
+        return os.fsencode(word).decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{word!a} is no text: the command line is not in UTF-8") from None
 
 
 def _complain(message: str) -> None:

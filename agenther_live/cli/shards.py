@@ -12,6 +12,7 @@ from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import shards_app
 from agenther_live.cli.tools import open_existing, open_to_look, show_result
+from agenther_live.errors import UsageError
 
 
 @shards_app.command("ls", epilog="Example: agenther-live shards ls --json")
@@ -68,6 +69,9 @@ def shards_retract(
     as_json: JsonOption = False,
 ) -> None:
     """Take samples back, replace the shards that hold them, and say who has read those."""
+    for name, value in (("--where", where), ("--reason", reason)):
+        if not value.strip():
+            raise UsageError(f"{name} is empty")
     with open_existing(home) as live:
         done = live.retract(where=where, reason=reason, dry_run=dry_run)
     show_result(as_json, done.as_dict(), lambda: render.retraction(done))

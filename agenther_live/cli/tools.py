@@ -37,14 +37,19 @@ def home_of(home: Path | None) -> Home:
     return Home(Path(os.path.abspath((home or Path("agenther")).expanduser())))
 
 
+def on_server() -> bool:
+    """Whether the environment names a buffer that can be asked without a home."""
+    return os.environ.get("AGENTHER_BUFFER", "").startswith("postgresql")
+
+
 def open_to_look(home: Path | None) -> Live:
     """Make the `Live` of a verb that only reads: the home must be there, and need not be writable."""
     return Live(home, read_only=True)
 
 
 def open_existing(home: Path | None) -> Live:
-    """Make the `Live` of a verb that writes into a home that must be there; one whose buffer lies elsewhere is made."""
-    if not os.environ.get("AGENTHER_BUFFER"):
+    """Make the `Live` of a verb that writes into a home that must be there; before a buffer on a server it is made."""
+    if not on_server():
         home_of(home).must_be_there()
     return open_live(home)
 
@@ -143,7 +148,8 @@ def bar(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 def show_result(as_json: bool, data: Any, pretty: Callable[[], Any]) -> None:
     """Print a result: its data as JSON, or what `pretty` makes of it for people."""
     if as_json:
-        sys.stdout.write(json.dumps(_plain(data), ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False)
+        sys.stdout.write(render.harmless_json(text) + "\n")
     elif (shown := pretty()) is not None:
         out.print(shown)
 

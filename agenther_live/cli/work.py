@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from typing import Annotated
 
 import typer
@@ -20,7 +19,16 @@ from agenther_live.cli.options import (
     RelabelerOption,
 )
 from agenther_live.cli.root import app
-from agenther_live.cli.tools import bar, home_of, log_as, open_to_look, open_worker, show_result, stopping_on_signals
+from agenther_live.cli.tools import (
+    bar,
+    home_of,
+    log_as,
+    on_server,
+    open_to_look,
+    open_worker,
+    show_result,
+    stopping_on_signals,
+)
 from agenther_live.errors import AgentHERError
 
 logger = logging.getLogger("agenther_live")
@@ -93,12 +101,12 @@ def status(
     home: HomeOption = None,
     as_json: JsonOption = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if the worker lags; for probes.")] = False,
-    max_lag_seconds: Annotated[float, typer.Option("--max-lag-seconds", help="What --check allows.")] = 60.0,
+    max_lag_seconds: Annotated[float, typer.Option("--max-lag-seconds", min=0, help="What --check allows.")] = 60.0,
 ) -> None:
     """Show the funnel, drops, journal lag, last tick, spend, and why work pauses."""
-    if check and not home_of(home).there and not os.environ.get("AGENTHER_BUFFER"):
+    if check and not home_of(home).there and not on_server():
         raise AgentHERError(f"{home_of(home).path} is no home yet: is a worker up?")
-    with open_to_look(home) as live:
+    with open_to_look(home) as live, live.buffer.hold():
         figures = live.status()
         show_result(as_json, figures, lambda: render.status(figures, live.buffer.funnel()))
         lag = figures["journal_lag_seconds"]

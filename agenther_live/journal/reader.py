@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agenther_live.collecting import seldom_collected
 from agenther_live.journal.framing import READABLE, decode_line, scan
 from agenther_live.journal.segments import Segment, exclusively, is_locked, list_segments, make_private
 
@@ -186,6 +187,10 @@ class Reader:
         Raises:
             OSError: the folder cannot be read.
         """
+        with seldom_collected():
+            return self._read(cursors, limit_bytes)
+
+    def _read(self, cursors: Mapping[str, Cursor], limit_bytes: int) -> Batch:
         batch = Batch(cursors=dict(cursors))
         writers, living = self._survey()
         self._turn += 1

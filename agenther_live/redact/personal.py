@@ -69,7 +69,8 @@ def replace_personal(text: str, replace: Replace) -> str:
             _numbers(text, replace, edits)
     if text.count(".") >= 3 and _IPV4_MIDDLE.search(text):
         edits += [(m.start(), m.end(), replace("ip", m[0])) for m in _IPV4.finditer(text) if _is_address(m[0])]
-    if "::" in text or (text.count(":") >= 7 and _IPV6_MIDDLE.search(text)):
+    colons = text.count(":")
+    if (colons > 1 and "::" in text) or (colons >= 7 and _IPV6_MIDDLE.search(text)):
         edits += [(m.start(), m.end(), replace("ip", m[0])) for m in _IPV6.finditer(text) if _is_address(m[0])]
     return splice(text, edits)
 

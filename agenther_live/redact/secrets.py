@@ -122,7 +122,7 @@ def _named(text: str, replace: Replace) -> str:
         if m is not None and not m["value"].startswith("["):
             edits.append((m.start("value"), m.end("value"), replace(kind, m["value"])))
 
-    if "://" in low and "@" in low:
+    if "@" in low and "://" in low:  # one character is looked for many times faster than two
         for i in find_all(low, "://"):
             m = _URL_PASSWORD.match(text, i + 3)
             # http://host:8080/@name has no password, so a slash in one is believed elsewhere only.
@@ -137,9 +137,10 @@ def _named(text: str, replace: Replace) -> str:
     if "cookie" in low:
         for i in find_all(low, "cookie", skip):
             behind("cookie", _COOKIE.match(text, i))
-    for name in ("sig=", "signature=", "security-token="):
-        for i in find_all(low, name):
-            behind("signature", _SIGNATURE.match(text, i))
+    if "=" in low:
+        for name in ("sig=", "signature=", "security-token="):
+            for i in find_all(low, name):
+                behind("signature", _SIGNATURE.match(text, i))
     named = False
     for name in _NAMES:
         if name in low:
@@ -231,7 +232,7 @@ def is_secret_name(name: str) -> str | None:
 
 def placed(text: str) -> list[tuple[int, int]]:
     """Find the placeholders in a text: nothing in them is looked at again."""
-    if "[SECRET:" in text or "[PII:" in text:
+    if "[" in text and ("[SECRET:" in text or "[PII:" in text):
         return [m.span() for m in PLACED.finditer(text)]
     return []
 

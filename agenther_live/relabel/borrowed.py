@@ -12,15 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from agenther_live.redact import PLACEHOLDER
+from agenther_live.relabel.calls import View
 from agenther_live.relabel.checks import refute
 from agenther_live.relabel.demonstrate import demonstrate
 from agenther_live.relabel.doubts import doubts
-from agenther_live.relabel.mentions import content_words, fold
+from agenther_live.relabel.knowledge import Knowledge
+from agenther_live.relabel.lexicon import CURRENCIES
+from agenther_live.relabel.mentions import content_words, find_mentions, fold
 from agenther_live.relabel.models import Case, Policy, Proposal, Refused, Requirement, UserGoal
 from agenther_live.relabel.template import compose
 from agenther_live.trajectory import Trajectory
 
-__all__ = ["METHOD", "borrowed", "style_of"]
+__all__ = ["METHOD", "borrowed", "style_of", "theirs_alone"]
 
 METHOD = "user_goal"
 _CONFIDENCE = 0.8  # proven by rules; a composed goal has as much at best
@@ -51,6 +54,7 @@ def borrowed(case: Case, others: Sequence[UserGoal]) -> Iterator[Proposal]:
                 confidence=_CONFIDENCE,
                 rationale=f"asked by the user of {other.trajectory_id}",
                 method=METHOD,
+                asked_in=other.trajectory_id,
             )
             try:
                 candidate = demonstrate(case, proposal)
@@ -71,11 +75,21 @@ def _arguments(case: Case, like: Proposal) -> set[str]:
     return own & set(content_words(like.hindsight_goal))
 
 
-def style_of(trajectory: Trajectory, others: Sequence[UserGoal], policy: Policy) -> tuple[str, ...]:
+def style_of(trajectory: Trajectory, others: Sequence[UserGoal], policy: Policy) -> tuple[UserGoal, ...]:
     """Give a few requests of other users, shortened; the same ones at every visit, as far as they are still there."""
-    texts = {
-        other.text: hashlib.sha256(f"{trajectory.trajectory_id}\x1f{other.trajectory_id}".encode()).digest()
+    places = {
+        other: hashlib.sha256(f"{trajectory.trajectory_id}\x1f{other.trajectory_id}".encode()).digest()
         for other in others
         if fold(other.text) != fold(trajectory.goal) and not PLACEHOLDER.search(other.text)
     }
-    return tuple(text[:_STYLE_CHARS] for text in sorted(texts, key=texts.__getitem__)[: policy.style_examples])
+    chosen = sorted(places, key=places.__getitem__)[: policy.style_examples]
+    return tuple(replace(other, text=other.text[:_STYLE_CHARS]) for other in chosen)
+
+
+def theirs_alone(seen: View, style: Sequence[UserGoal]) -> frozenset[str]:
+    """The numbers, names and things that stand in these requests and nowhere in the run, in their normal form."""
+    if not style:
+        return frozenset()
+    knowledge = Knowledge(seen)
+    found = {mention.norm: mention for each in style for mention in find_mentions(each.text)}
+    return frozenset(norm for norm, mention in found.items() if knowledge.first(mention) is None) - CURRENCIES

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from agenther_live.relabel.lexicon import FINISHING, IDLE, READ_NOUNS, READING, WRITING
-from agenther_live.relabel.mentions import fold
+from agenther_live.relabel.mentions import content_words, fold
 from agenther_live.trajectory import Action, Message, Step, Trajectory
 
 __all__ = ["Call", "ToolKind", "View", "kind_of", "name_words", "parse", "scalars", "shallow", "view"]
@@ -127,16 +127,25 @@ def _open(value: Any, depth: int) -> Any:
     return value
 
 
-def scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str | int | float | bool]]:
+Scalar = tuple[tuple[str, ...], str | int | float | bool]  # where it stands, and what it is
+
+
+def scalars(value: Any) -> list[Scalar]:
     """Every text, number and truth value inside a value, with its path of keys (list positions left out)."""
+    found: list[Scalar] = []
+    _gather(value, (), found)
+    return found
+
+
+def _gather(value: Any, path: tuple[str, ...], found: list[Scalar]) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from scalars(item, (*path, str(key)))
+            _gather(item, (*path, str(key)), found)
     elif isinstance(value, list):
         for item in value:
-            yield from scalars(item, path)
-    elif isinstance(value, str | int | float | bool):
-        yield path, value
+            _gather(item, path, found)
+    elif isinstance(value, str | int | float):
+        found.append((path, value))
 
 
 @dataclass(frozen=True)
@@ -181,7 +190,18 @@ class Call:
         """What came back, in the form in which phrases are looked for."""
         return f" {fold(self.observation or '')} "
 
-    @property
+    @cached_property
+    def given(self) -> list[Scalar]:
+        """What stands in its arguments."""
+        return scalars(dict(self.args))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The stems of the words that it and its result know."""
+        texts = (self.name, " ".join(map(str, self.args.values())), self.observation or "")
+        return frozenset(word for text in texts for word in content_words(text.replace("_", " ")[:50_000]))
+
+    @cached_property
     def signature(self) -> str:
         """The same for calls that ask the same."""
         return self.name + json.dumps(self.args, sort_keys=True, default=str)

@@ -33,7 +33,7 @@ from agenther_live.relabel.models import (
     Refused,
     Requirement,
     UserGoal,
-    also_about,
+    showing_words_of,
 )
 from agenther_live.relabel.predicates import Bound, compile_goal, phrase_start
 from agenther_live.trajectory import Outcome, Trajectory
@@ -278,11 +278,8 @@ class Probe:
     async def _judged(self, case: Case, kind: CanaryKind, candidate: Candidate, proven: bool) -> Canary:
         # A judge may quote the foreign goal: its reply belongs to both runs, and goes when either of them is deleted.
         theirs = (other.trajectory_id for other in self._others if kind == "foreign" and other.text == candidate.goal)
-        token = also_about.set(tuple(theirs))
-        try:
+        with showing_words_of(theirs):
             verdicts = [await judge.judge(case, candidate) for judge in self._asked]
-        finally:
-            also_about.reset(token)
         key = [case.trajectory.trajectory_id, case.trajectory.revision, case.outcome_rev, kind, candidate.goal]
         return Canary(
             canary_id=content_hash(key)[:32],

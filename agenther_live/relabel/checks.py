@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agenther_live.redact import PLACEHOLDER
-from agenther_live.relabel.calls import Call, name_words, scalars
+from agenther_live.relabel.calls import Call, name_words
 from agenther_live.relabel.claims import false_claims, false_reads
 from agenther_live.relabel.demonstrate import cites
 from agenther_live.relabel.ground import field_conflict, leaked, ungrounded
-from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, revealed, synonyms
+from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, number_asked, revealed, synonyms
 from agenther_live.relabel.lexicon import CURRENCIES, STEERING
 from agenther_live.relabel.mentions import Mention, content_words, find_mentions, fold, number, stem
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.predicates import Bound, Superlative, compile_goal, holds
 from agenther_live.relabel.rows import better, headline, tables
+from agenther_live.relabel.sets import HowMany
 
 __all__ = ["Fault", "contradicts", "refute", "same_goal"]
 
@@ -140,7 +141,7 @@ def _limits(ground: Ground) -> Iterator[Fault]:
 
 def _style(ground: Ground) -> Iterator[Fault]:
     """Nothing concrete of another user's request is taken over, unless the span shows it too."""
-    shown = {mention.norm for text in ground.case.style for mention in find_mentions(text)}
+    shown = {mention.norm for each in ground.case.style for mention in find_mentions(each.text)}
     for mention in find_mentions(ground.candidate.goal) if shown else ():
         if mention.norm not in shown or mention.norm in CURRENCIES or mention.start in ground.proven:
             continue
@@ -226,7 +227,7 @@ def _arguments(ground: Ground) -> Iterator[Fault]:
 
 def _own_values(ground: Ground, call: Call) -> Iterator[str]:
     """The checkable words of the arguments that a call was given out of the agent's own knowledge."""
-    for _, value in scalars(dict(call.args)):
+    for _, value in call.given:
         if not isinstance(value, bool) and not revealed(ground.knowledge, str(value), call):
             yield from (each.norm for each in find_mentions(str(value)[:4000]))
             yield fold(str(value)[:400])
@@ -292,7 +293,9 @@ def _word_by_word(ground: Ground, norm: str) -> bool:
 
 
 def _small_count(ground: Ground, norm: str) -> bool:
-    """Whether a number counts the calls or rows of the span ('I found 3 suppliers')."""
+    """Whether a number counts the calls or rows of the span ('I found 3 suppliers'), or those that were asked for."""
     sizes = {len(ground.calls), sum(call.ok for call in ground.calls)}
     sizes |= {len(table.rows) for table in tables(ground.calls)}
+    asked = (each for each in compile_goal(ground.candidate.goal) if isinstance(each, HowMany))
+    sizes |= {found[0] for each in asked if (found := number_asked(ground, each)) is not None}
     return norm.isdigit() and int(norm) in sizes

@@ -72,7 +72,7 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
     if proposal.final_answer is not None:
         final = _final_message(seen, proposal.final_answer, end)
         if final is not None:
-            messages.append(TrainMessage(message=final, train=True))
+            messages.append(TrainMessage(message=final, train=True, rewritten=True))
     if not any(each.train for each in messages):
         raise Refused("nothing_to_train", "every message of the span would be masked")
     kept_steps = sum(1 for step in trajectory.root_steps if step.message_index is not None and step.message_index < end)
@@ -117,9 +117,7 @@ def _feeding(kept: Sequence[Call], useful: set[int]) -> set[int]:
             continue
         seen = call.folded
         later = [other for other in kept if other.at > call.at and other.number in useful | feeding]
-        values = {
-            f" {fold(str(value))} " for other in later for _, value in scalars(dict(other.args)) if len(str(value)) > 1
-        }
+        values = {f" {fold(str(value))} " for other in later for _, value in other.given if len(str(value)) > 1}
         if any(value in seen for value in values if value.strip()):
             feeding.add(call.number)
     return feeding
@@ -134,7 +132,8 @@ def _argues(seen: View, kept: Sequence[Call], end: int, proposal: Proposal) -> b
             continue
         message = seen.messages[index]
         shown = shown_words([call for call in kept if call.ok and call.at < index])
-        hidden = " ".join(orjson.dumps(value).decode() for key in _THOUGHT_KEYS if (value := message.wire().get(key)))
+        wire = message.wire()
+        hidden = " ".join(orjson.dumps(value).decode() for key in _THOUGHT_KEYS if (value := wire.get(key)))
         told = _all_text(message) if message.tool_calls else step.thought
         if cites(f"{told} {hidden}".strip(), goal, new, shown):
             return True
@@ -204,8 +203,7 @@ def _without_thoughts(message: Message) -> Message:
 
 def shown_words(calls: Iterable[Call]) -> frozenset[str]:
     """The words that these calls and their results know."""
-    texts = (text for call in calls for text in (call.name, " ".join(map(str, call.args.values())), call.observation))
-    return frozenset(word for text in texts for word in content_words((text or "").replace("_", " ")[:50_000]))
+    return frozenset().union(*(call.words for call in calls))
 
 
 def cites(text: str, goal: str, new: str, shown: frozenset[str] | None = None) -> bool:

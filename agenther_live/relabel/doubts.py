@@ -46,8 +46,9 @@ def _every_word(ground: Ground) -> Iterator[Fault]:
             known.update(content_words(call.observation or ""))
     proven = [each for each in compile_goal(ground.candidate.goal) if evaluate(ground, each) is True]
     goal = ground.candidate.goal
-    for each in sorted(proven, key=lambda found: -found.start):
-        goal = f"{goal[: phrase_start(goal, each)]} {goal[each.end :]}"
+    for each in proven:  # blanks of the same length: one may stand inside another
+        start = phrase_start(goal, each)
+        goal = goal[:start] + " " * (each.end - start) + goal[each.end :]
     for word in content_words(goal):
         if word in deeds:
             yield Fault("rules:deeds", f"the goal says “{word}”, and no call did that")

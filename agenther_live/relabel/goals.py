@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from agenther_live.relabel import prompts
 from agenther_live.relabel.ask import ask
 from agenther_live.relabel.extract import achieved
-from agenther_live.relabel.models import Case, ChatModel, Proposal, Refused, Requirement
+from agenther_live.relabel.models import Case, ChatModel, Proposal, Refused, Requirement, showing_words_of
 from agenther_live.relabel.quoting import visible
 
 __all__ = ["ModelRelabeler"]
@@ -28,7 +28,8 @@ class ModelRelabeler:
     async def propose(self, case: Case, attempt: int, refused: Sequence[tuple[str, str]]) -> Proposal:
         """Ask once. Indices that are no results of the run are dropped; a goal left without evidence proves nothing."""
         prompt = prompts.relabel_prompt(case, attempt, refused)
-        reply = await ask(self.model, prompt, case.policy)
+        with showing_words_of(each.trajectory_id for each in case.style):
+            reply = await ask(self.model, prompt, case.policy)
         results = case.view.observation_indices
         requirements = tuple(
             Requirement(

@@ -73,9 +73,7 @@ def field_conflict(goal: str, calls: Sequence[Call], excused: Iterable[int] = ()
         if mention.kind != "number" or mention.start in proven:
             continue
         wanted = _field_in_text(goal, mention)
-        shown = {
-            _field_of(path) for call in calls for path, value in _cells(call) if number(str(value)) == mention.norm
-        }
+        shown = {kind for call in calls for kind in _fields(call).get(mention.norm, ())}
         if not shown or wanted in shown or "other" in shown:
             continue
         if wanted != "other":
@@ -83,10 +81,17 @@ def field_conflict(goal: str, calls: Sequence[Call], excused: Iterable[int] = ()
     return None
 
 
-def _cells(call: Call) -> Iterable[tuple[tuple[str, ...], object]]:
-    if "cells" not in call.cache:
-        call.cache["cells"] = (*scalars(dict(call.args)), *(scalars(call.result) if call.ok else ()))
-    yield from call.cache["cells"]
+def _fields(call: Call) -> dict[str, set[Field]]:
+    """The numbers of a call and its result, each with the fields in which it stands; looked up once a call."""
+    if "fields" not in call.cache:
+        fields: dict[str, set[Field]] = {}
+        for path, value in (*call.given, *(scalars(call.result) if call.ok else ())):
+            norm = number(str(value))
+            if norm is not None:
+                fields.setdefault(norm, set()).add(_field_of(path))
+        call.cache["fields"] = fields
+    found: dict[str, set[Field]] = call.cache["fields"]
+    return found
 
 
 def _field_in_text(goal: str, mention: Mention) -> Field:

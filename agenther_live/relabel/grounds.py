@@ -9,14 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agenther_live.relabel.calls import Call, name_words
+from agenther_live.relabel.counting import count_told, rows_counted, table_nouns
 from agenther_live.relabel.knowledge import Knowledge
 from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS, STEERING, SYNONYMS
 from agenther_live.relabel.mentions import fold, stem
 from agenther_live.relabel.models import Candidate, Case
-from agenther_live.relabel.predicates import Bound, Count, Superlative, compile_goal, holds, is_best
-from agenther_live.relabel.rows import Row, Selection, select, tables
+from agenther_live.relabel.predicates import Bound, Count, Predicate, compile_goal, holds, is_best
+from agenther_live.relabel.rows import Row, Selection, Table, same, select, tables
+from agenther_live.relabel.sets import HowMany, OneOf
 
-__all__ = ["SAID", "Fault", "Ground", "evaluate", "ground_of", "proven_places", "revealed", "synonyms"]
+__all__ = ["SAID", "Fault", "Ground", "evaluate", "ground_of", "number_asked", "proven_places", "revealed", "synonyms"]
 
 SAID = frozenset(stem(word) for word in OPENERS | GOAL_WORDS)  # words of requests that say nothing of their own
 
@@ -99,8 +101,15 @@ def revealed(knowledge: Knowledge, value: str, call: Call) -> bool:
     return first is not None and first[1] == "seen" and first[0] < call.at
 
 
-def evaluate(ground: Ground, each: Bound | Superlative | Count) -> bool | None:
-    """Whether a requirement holds for what the run chose."""
+def evaluate(ground: Ground, each: Predicate) -> bool | None:
+    """Whether a requirement holds for what the run chose, or for what its answer tells."""
+    asked = [other for other in compile_goal(ground.candidate.goal) if isinstance(other, HowMany)]
+    if not isinstance(each, HowMany) and (inside := [one for one in asked if one.start <= each.start < one.end]):
+        return told_count(ground, inside[0])  # it says what is to be counted
+    if isinstance(each, HowMany):
+        return told_count(ground, each)
+    if isinstance(each, OneOf):
+        return among(ground, each)
     if isinstance(each, Count):
         return counted(ground, each)
     rows = chosen_rows(ground)
@@ -134,6 +143,36 @@ def counted(ground: Ground, each: Count) -> bool | None:
                 known = True
                 values.add(fold(str(value)))
     return len(values) >= each.value if known else None
+
+
+def told_count(ground: Ground, each: HowMany) -> bool | None:
+    """Whether the final answer gives the number that was asked for, as the rows have it."""
+    found, answer = number_asked(ground, each), ground.candidate.proposal.final_answer
+    return None if found is None or answer is None else count_told(answer, found[0], table_nouns(found[1]))
+
+
+def number_asked(ground: Ground, each: HowMany) -> tuple[int, Table] | None:
+    """The number that a question asks for, out of the results that are cited, and the table that has it."""
+    goal = ground.candidate.goal
+    bounds = [other for other in compile_goal(goal) if isinstance(other, Bound)]
+    served = set(ground.candidate.proposal.evidence)
+    return rows_counted(each, goal, bounds, [c for c in ground.calls if c.at in served or c.observed_at in served])
+
+
+def among(ground: Ground, each: OneOf) -> bool | None:
+    """Whether what the run chose is one of these things (or none of them), by the one column that names them.
+
+    Where nothing was chosen ("who is older, Ann or Bob?"), whether the answer names just one of them.
+    """
+    seen = [row for table in tables(ground.calls) for row in table.rows]
+    held = {name for row in seen for name, cell in row.cells.items() if any(same(cell, one) for one in each.values)}
+    chosen = [row.cells[name] for row in chosen_rows(ground) for name in held if name in row.cells]
+    if not chosen and not each.never:
+        answer = f" {fold(ground.candidate.proposal.final_answer or '')} "
+        return True if sum(f" {fold(one)} " in answer for one in each.values) == 1 else None
+    if len(held) != 1 or not chosen:
+        return None
+    return all(any(same(cell, one) for one in each.values) != each.never for cell in chosen)
 
 
 def synonyms(stems: set[str]) -> set[str]:

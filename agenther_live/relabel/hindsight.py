@@ -8,7 +8,7 @@ from statistics import fmean
 
 from agenther_live.errors import TransientModelError
 from agenther_live.labels import Relabeling, Verdict
-from agenther_live.relabel.borrowed import borrowed, style_of
+from agenther_live.relabel.borrowed import borrowed, style_of, theirs_alone
 from agenther_live.relabel.calls import view
 from agenther_live.relabel.checks import refute
 from agenther_live.relabel.demonstrate import demonstrate, hindsight_sample
@@ -28,6 +28,7 @@ from agenther_live.relabel.models import (
     Relabeler,
     Unanswered,
     UserGoal,
+    showing_words_of,
 )
 from agenther_live.relabel.prefixes import prefixes
 from agenther_live.relabel.trip import Trip
@@ -80,6 +81,7 @@ async def relabel(
 
         # Stage 2: what was achieved?
         case = Case(trajectory, outcome, outcome_rev, seen, policy, found, style=style_of(trajectory, others, policy))
+        trip.unsaid = theirs_alone(seen, case.style)
         trip.extraction = await (extractor or RulesExtractor()).extract(case)
         case = replace(case, extraction=trip.extraction)
         if not case.extraction.achievements:
@@ -88,7 +90,9 @@ async def relabel(
         # Stage 3: a real user's goal that the run reached, else up to K goals of the relabeler's.
         court = _Court(trip, relabeler, judges, policy)
         for proposal in borrowed(case, others):
-            if await court.accepts(case, proposal, 0):
+            with showing_words_of([proposal.asked_in] if proposal.asked_in else ()):
+                accepted = await court.accepts(case, proposal, 0)
+            if accepted:
                 break
         if trip.samples or await _propose(court, case):
             # The strategy `future`, off by default. Rules cannot tell whether one would stop there: a model must.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
-from agenther_live.relabel.calls import View, scalars
+from agenther_live.relabel.calls import View
 from agenther_live.relabel.mentions import Mention, figures, find_mentions, fold, number
 
 __all__ = ["Knowledge", "Source"]
@@ -65,7 +65,7 @@ def _forms(mention: Mention | str) -> tuple[str, str | None]:
 def _entries(seen: View) -> Iterator[Entry]:
     inputs: dict[int, list[str]] = {}
     for call in seen.calls:
-        inputs.setdefault(call.at, []).append(" ; ".join(str(value) for _, value in scalars(dict(call.args))))
+        inputs.setdefault(call.at, []).append(" ; ".join(str(value) for _, value in call.given))
     goal = seen.trajectory.goal
     if seen.goal_index is None or goal not in seen.messages[seen.goal_index].text:
         yield -1, "told", f" {fold(goal)} ", figures(goal)

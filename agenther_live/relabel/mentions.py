@@ -113,9 +113,16 @@ def stem(word: str) -> str:
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
 
 
-def content_words(text: str) -> list[str]:
+def content_words(text: str) -> tuple[str, ...]:
     """The stems of all words that carry meaning, in order; numbers count."""
-    return [stem(word) for word in words(text) if word not in STOPWORDS]
+    return _content_short(text) if len(text) <= _SHORT else _content(text)
+
+
+def _content(text: str) -> tuple[str, ...]:
+    return tuple(stem(word) for word in words(text) if word not in STOPWORDS)
+
+
+_content_short = lru_cache(maxsize=4096)(_content)
 
 
 def find_mentions(text: str) -> tuple[Mention, ...]:

@@ -6,7 +6,8 @@ Protocols and plain data. Anything that has the right methods will do; nothing h
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -39,12 +40,23 @@ __all__ = [
     "Unanswered",
     "UserGoal",
     "also_about",
+    "showing_words_of",
 ]
 
 Purpose = Literal["outcome", "detect", "extract", "relabel", "judge", "probe"]
 
 also_about: ContextVar[tuple[str, ...]] = ContextVar("also_about", default=())
 """Other trajectories whose words a question holds, so that a deletion of theirs takes the reply along."""
+
+
+@contextmanager
+def showing_words_of(trajectory_ids: Iterable[str]) -> Iterator[None]:
+    """Models are asked meanwhile with words of these other trajectories before them."""
+    token = also_about.set((*also_about.get(), *trajectory_ids))
+    try:
+        yield
+    finally:
+        also_about.reset(token)
 
 
 # --- the chat model ---------------------------------------------------------------------------------------------------
@@ -215,7 +227,7 @@ class Case:
     policy: Policy
     analysis: Analysis
     extraction: Extraction = Extraction(())
-    style: tuple[str, ...] = ()
+    style: tuple[UserGoal, ...] = ()
     strategy: Strategy = "final"
 
 
@@ -225,7 +237,7 @@ class Proposal:
 
     `end` is the index behind the last message that the span keeps. `final_answer` is the last assistant message,
     written from the evidence; None leaves the sample without one. `achievements` are what a relabeler that extracts in
-    the same call found.
+    the same call found. `asked_in` is the trajectory whose user wrote this goal, where one did.
     """
 
     hindsight_goal: str
@@ -238,6 +250,7 @@ class Proposal:
     method: str = "template"
     prompt_version: str = ""
     achievements: tuple[Achievement, ...] = ()
+    asked_in: str | None = None
 
     @property
     def evidence(self) -> tuple[int, ...]:

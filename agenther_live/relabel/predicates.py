@@ -1,4 +1,4 @@
-"""Requirements of a goal that a machine can evaluate: limits, superlatives and counts, compiled from its words.
+"""Requirements of a goal that a machine can evaluate: limits, superlatives, counts and sets, compiled from its words.
 
 "for at most 900 EUR in total, within 6 days, from the cheapest supplier" becomes two bounds and a superlative; each is
 held against the row that the run chose. True and False are proofs; None means that rows cannot tell.
@@ -15,8 +15,19 @@ from typing import Literal
 from agenther_live.relabel.calls import name_words
 from agenther_live.relabel.mentions import number, stem
 from agenther_live.relabel.rows import Row, Selection, is_money
+from agenther_live.relabel.sets import HowMany, OneOf, how_many, one_of
 
-__all__ = ["Bound", "Count", "Superlative", "compile_goal", "holds", "is_best", "phrase_start", "value_for"]
+__all__ = [
+    "Bound",
+    "Count",
+    "Predicate",
+    "Superlative",
+    "compile_goal",
+    "holds",
+    "is_best",
+    "phrase_start",
+    "value_for",
+]
 
 Topic = Literal["unit_price", "price", "time", "rating", "distance", "stock", "other"]
 
@@ -55,6 +66,8 @@ class Count:
     end: int
     at: int
 
+
+Predicate = Bound | Superlative | Count | HowMany | OneOf
 
 _NUM = r"(?P<cur>[$€£]|EUR |USD |GBP |CHF )?(?P<num>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?P<k>k\b)?"
 _AFTER = r"(?P<unit>(?:\s?(?:[$€£%]|[A-Za-z]+(?:-[A-Za-z]+)?)){0,4})"
@@ -116,9 +129,9 @@ _LOW_WORDS = frozenset(["lowest", "smallest", "shortest", "fewest", "least", "ea
 
 
 @lru_cache(maxsize=4096)
-def compile_goal(goal: str) -> tuple[Bound | Superlative | Count, ...]:
+def compile_goal(goal: str) -> tuple[Predicate, ...]:
     """All requirements of a goal that can be compiled, in the order of the text."""
-    found: list[Bound | Superlative | Count] = []
+    found: list[Predicate] = [*how_many(goal), *one_of(goal)]
     taken: list[tuple[int, int]] = []
     for pattern in (_BEFORE, _BEHIND):
         for match in pattern.finditer(goal):
@@ -141,7 +154,7 @@ def compile_goal(goal: str) -> tuple[Bound | Superlative | Count, ...]:
 _CARRIED = re.compile(r"\b(?:for|paying|spending|arriving in|arriving|costing|priced at|at|with|on)\s+$", re.IGNORECASE)
 
 
-def phrase_start(goal: str, each: Bound | Superlative | Count) -> int:
+def phrase_start(goal: str, each: Predicate) -> int:
     """Where the phrase of a requirement begins, with the word that leads to it ('paying at most …')."""
     before = _CARRIED.search(goal[: each.start])
     return before.start() if before else each.start

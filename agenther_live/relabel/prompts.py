@@ -208,7 +208,7 @@ def relabel_prompt(case: Case, attempt: int, refused: Sequence[tuple[str, str]])
     if refused:
         data["refused"] = [{"goal": goal, "reason": reason} for goal, reason in refused]
     if case.style:
-        data["style"] = list(case.style)
+        data["style"] = [each.text for each in case.style]
     temperature = case.policy.temperatures[0 if attempt == 1 else 1]
     return _prompt(
         "relabel",

@@ -9,6 +9,7 @@ from agenther_live.relabel.composing import Ask, more_is_better, own_row, propos
 from agenther_live.relabel.knowledge import Knowledge
 from agenther_live.relabel.mentions import content_words, fold
 from agenther_live.relabel.models import Case, Proposal, Refused
+from agenther_live.relabel.predicates import Bound, compile_goal, holds, phrase_start
 from agenther_live.relabel.rows import Row, headline, select, tables
 from agenther_live.relabel.wording import (
     amount,
@@ -22,6 +23,8 @@ from agenther_live.relabel.wording import (
 )
 
 __all__ = ["questions"]
+
+_ANY_ROWS = frozenset(("results", "data", "items", "records", "rows", "entries", "list", "values", "content"))
 
 
 def questions(case: Case, knowledge: Knowledge, worked: Sequence[Call]) -> list[Proposal]:
@@ -42,11 +45,19 @@ def questions(case: Case, knowledge: Knowledge, worked: Sequence[Call]) -> list[
     if last.is_text:
         return [_look_up(case, knowledge, worked)]
     if picked == {()}:
-        goals.append(_plain(case, distinct, [told for told, _ in splits]))
-    elif len(picked) == 1 and len(next(iter(picked))) == 1 and len({str(told) for told, _ in splits}) == 1:
+        told = [args for args, _ in splits]
+        number = _how_many(case, distinct[0], told[0]) if len(distinct) == 1 else None
+        try:
+            goals.append(_plain(case, distinct, told))
+        except Refused:
+            if number is None:
+                raise
+        if number is not None:  # first where the user wanted a number, too
+            goals.insert(0 if "how many" in case.trajectory.goal.casefold() else len(goals), number)
+    elif len(picked) == 1 and len(next(iter(picked))) == 1 and len({str(args) for args, _ in splits}) == 1:
         param = next(iter(picked))[0]
-        told = {**_from_lists(knowledge, worked, distinct, param), **splits[0][0]}
-        goals += _iterated(case, worked, distinct, told, param)
+        args = {**_from_lists(knowledge, worked, distinct, param), **splits[0][0]}
+        goals += _iterated(case, worked, distinct, args, param)
     else:
         raise Refused("check:leak", f"the arguments of {last.name} were revealed by results")
     kept = {call.number for call in worked if call.at < goals[0].end}
@@ -141,6 +152,33 @@ def _plain(case: Case, calls: Sequence[Call], told: Sequence[dict[str, object]])
     return proposal_of(
         case, f"{head} {listing([part for part in rest if part] or [''])}".strip(), asks, end_call=calls[-1]
     )
+
+
+def _how_many(case: Case, call: Call, told: dict[str, object]) -> Proposal | None:
+    """How many there are of what a call listed, within those limits of the user's that every row answers.
+
+    None where the result is no single list, or not all of it.
+    """
+    found = tables([call])
+    said = verb_and_noun(call.name)
+    if said is None or len(found) != 1 or not found[0].complete or len(found[0].rows) < 2:
+        return None
+    rows: Sequence[Row] = found[0].rows
+    key = human(found[0].path.rpartition("/")[2])
+    noun = plural(said[1] if not key or key in _ANY_ROWS else key)
+    if not noun.strip() or len(noun.split()) > 3:
+        return None
+    goal = case.trajectory.goal[:4000]
+    words = []
+    for bound in (each for each in compile_goal(goal) if isinstance(each, Bound)):
+        kept = [row for row in rows if holds(bound, row)]
+        if kept and None not in [holds(bound, row) for row in rows]:
+            rows = kept
+            words.append(goal[phrase_start(goal, bound) : bound.end].strip(" ,.;"))
+    around = " ".join(part for part in (phrase(call.name, told), *words) if part)
+    infinitive = f"tell me how many {noun} there are {around}".strip()
+    answer = f"There {'is' if len(rows) == 1 else 'are'} {len(rows)} {noun} {around}".strip() + "."
+    return proposal_of(case, infinitive, [Ask(infinitive, [call], answer, 0.6)], end_call=call)
 
 
 def _facts(call: Call) -> str:

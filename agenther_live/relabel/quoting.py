@@ -89,7 +89,8 @@ _opened_short = lru_cache(maxsize=1024)(_opened)  # a run is shown to a relabele
 
 def _plain(text: str) -> bool:
     """Whether JSON holds nothing that `visible` would take out."""
-    return text.isascii() and text.isprintable() and not _MAY_HIDE.search(text)
+    seen = (text.isascii() and text.isprintable()) or all(map(_shown, set(text)))
+    return seen and not _MAY_HIDE.search(text)
 
 
 def _refuse(name: str) -> Any:

@@ -32,11 +32,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All rows that one tool gave. `complete` is false where the tool itself said that there were more."""
+    """All rows that one tool gave. `complete` is false where the tool itself said that there were more.
+
+    `path` is where they stand in its results ('/suppliers'); '' for whole results.
+    """
 
     tool: str
     rows: tuple[Row, ...]
     complete: bool
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def tables(calls: Iterable[Call]) -> list[Table]:
             rows.setdefault((call.name, path), []).extend(more)
         if says_more:
             partial.add(call.name)
-    return [Table(tool, tuple(_distinct(found)), tool not in partial) for (tool, _), found in rows.items()]
+    return [Table(tool, tuple(_distinct(found)), tool not in partial, path) for (tool, path), found in rows.items()]
 
 
 def _rows_of(call: Call) -> tuple[list[tuple[str, list[Row]]], bool]:

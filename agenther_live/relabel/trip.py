@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from agenther_live.labels import Analysis, Goal, Proven, Relabeling, Sample, Strategy, Verdict
+from agenther_live.labels import Achieved, Analysis, Goal, Proven, Relabeling, Sample, Strategy, Verdict
+from agenther_live.relabel.mentions import find_mentions
 from agenther_live.relabel.models import Extraction, Proposal
 from agenther_live.trajectory import Stage, Trajectory
 
@@ -26,6 +27,13 @@ class Trip:
         self.last = ("no_goal", "no goal was proposed")
         self.refused: list[tuple[str, str]] = []
         """Goal and reason of each proposal of the span at work that was refused: what the next one is told."""
+        self.unsaid: frozenset[str] = frozenset()
+        """What only other users said, in requests that were shown for their style: a text that has it is not kept."""
+
+    def _kept(self, text: str) -> str:
+        """A text, or nothing where it quotes another user, whose deletion would not find it here."""
+        quotes = self.unsaid and any(mention.norm in self.unsaid for mention in find_mentions(text))
+        return "" if quotes else text
 
     def goal(
         self,
@@ -43,19 +51,21 @@ class Trip:
         parts: tuple[object, ...] = (run.trajectory_id, run.revision, self.outcome_rev, proposal.method, attempt, text)
         if strategy != "final":
             parts += (strategy, proposal.end)
+        accepted = confidence is not None
+        kept = str if accepted else self._kept  # what was accepted is the run's own, as the checks have shown
         goal = Goal(
             goal_id=hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32],
             trajectory_id=run.trajectory_id,
             strategy=strategy,
-            hindsight_goal=text,
+            hindsight_goal=kept(text),
             confidence=proposal.confidence if confidence is None else confidence,
-            accepted=confidence is not None,
+            accepted=accepted,
             reason=reason,
-            detail=detail[:2000],
+            detail=self._kept(detail[:2000]),
             method=proposal.method,
             prompt_version=proposal.prompt_version,
             evidence=proposal.evidence,
-            requirements=tuple(Proven(text=each.text, messages=each.messages) for each in proposal.requirements),
+            requirements=tuple(Proven(text=kept(each.text), messages=each.messages) for each in proposal.requirements),
             verdicts=tuple(verdicts),
             attempt=attempt,
         )
@@ -88,13 +98,18 @@ class Trip:
             trajectory_id=self.trajectory.trajectory_id,
             stage=stage,
             reason=reason,
-            detail=detail[:2000],
+            detail=self._kept(detail[:2000]),
             analysis=self.analysis,
             goals=tuple(self.goals),
             sample=shared[0] if shared else None,
             more=tuple(shared[1:]),
             achievements=tuple(
-                Proven(text=each.text[:500], messages=each.messages) for each in self.extraction.achievements[:50]
+                Achieved(
+                    text=self._kept(each.text[:500]),
+                    messages=each.messages,
+                    kind="achievement" if each.write else "observation",
+                )
+                for each in self.extraction.achievements[:50]
             ),
             retry_after=retry_after,
         )

@@ -21,7 +21,7 @@ def status(home: Home, buffer: Buffer) -> dict[str, Any]:
     """Give the figures of a home: the buffer's funnel, the journal's lag, the last tick, and why work pauses."""
     lag = Reader(home.journal).lag(buffer.cursors())
     last: dict[str, Any] = {"last_tick_at": None, "paused_reason": None}
-    with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged
         last |= orjson.loads(home.last_tick.read_bytes())
     figures = buffer.status()
     if (oldest := figures["oldest_pending_at"]) is not None:

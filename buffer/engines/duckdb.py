@@ -43,7 +43,7 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.types import TypeEngine
 
 from agenther_live.buffer.engines.engine import Rows, Transaction, any_of, arrow_type
-from agenther_live.buffer.people.query import Result, check_names, explain, whole_numbers
+from agenther_live.buffer.people.query import RESULT_BYTES, Result, check_names, explain, too_large, whole_numbers
 from agenther_live.buffer.schema import SCHEMA
 from agenther_live.errors import BufferError, BufferLocked, QueryError
 
@@ -55,7 +55,7 @@ CONFIG = {
     "python_enable_replacements": False,  # an unknown table is an error, never a Python variable
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    "memory_limit": "768MB",  # what needs more spills beside the file; agents may live in this process
+    "memory_limit": "512MB",  # what needs more spills beside the file; agents may live in this process
     "threads": 1,  # of a small file; see LARGE_BYTES
 }
 LARGE_BYTES = 64 << 20
@@ -237,7 +237,7 @@ class DuckDB:
                 try:
                     with _stopped_after(seconds, driver):
                         driver.execute(sql, parameters)
-                        table = driver.to_arrow_table()
+                        table = _fetched(driver)
                 finally:
                     driver.execute("ROLLBACK")
                 return Result(whole_numbers(table))
@@ -386,6 +386,17 @@ class DuckDBTransaction:
             driver.unregister(_STAGED)
 
 
+def _fetched(driver: Any) -> pa.Table:
+    """Give the rows of what runs, piece by piece: one that is too large must not end the process that asked."""
+    reader, pieces, size = driver.to_arrow_reader(_BATCH), [], 0
+    for piece in reader:
+        pieces.append(piece)
+        size += piece.nbytes
+        if size > RESULT_BYTES:
+            raise too_large(sum(map(len, pieces)), size)
+    return pa.Table.from_batches(pieces, schema=reader.schema)
+
+
 def _allow(driver: Any, statements: Sequence[Any]) -> None:
     if len(statements) != 1:
         raise QueryError(f"give one SQL statement, not {len(statements)}")
@@ -410,7 +421,7 @@ def _stopped_after(seconds: float, driver: Any) -> Iterator[None]:
                 stopped = True
                 driver.interrupt()
 
-    timer = threading.Timer(seconds, stop)
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop)
     timer.daemon = True
     timer.start()
     try:

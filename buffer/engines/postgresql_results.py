@@ -14,13 +14,12 @@ import pyarrow as pa
 from psycopg import errors
 from psycopg.types.string import TextLoader
 
+from agenther_live.buffer.people.query import RESULT_BYTES, too_large
 from agenther_live.buffer.people.statement import is_query
 from agenther_live.errors import QueryError
 
-__all__ = ["RESULT_BYTES", "fetched", "stopped"]
+__all__ = ["fetched", "stopped"]
 
-RESULT_BYTES = 512 << 20
-"""What one result may take in memory, as Arrow."""
 _PIECE = 2_000  # rows; payloads may be wide
 
 
@@ -56,10 +55,7 @@ def fetched(connection: Any, statement: str, given: Any, *, seconds: float) -> p
             pieces.append(_table(description, rows))
             size += pieces[-1].nbytes
             if size > RESULT_BYTES:
-                raise QueryError(
-                    f"stopped at {sum(map(len, pieces)):,} rows of {size >> 20:,} MB: narrow it by WHERE or LIMIT, or "
-                    "take a copy (agenther-live snapshot FILE) and ask that"
-                )
+                raise too_large(sum(map(len, pieces)), size)
             if len(rows) < _PIECE:
                 break
     return _joined(pieces)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from agenther_live.assemble import Told
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake.evidence import add_statements, bind, stated
 from agenther_live.buffer.intake.rows import storable_trajectory
@@ -46,7 +47,7 @@ def add_trajectories(
     s = state.c
     known = {row[0] for row in tx.rows(select(s.trajectory_id).where(any_of(s.trajectory_id, by_id)))}
     new = [storable_trajectory(trajectory) for key, trajectory in by_id.items() if key not in known]
-    put(tx, [Written(trajectory) for trajectory in new], now=now, settings=settings)
+    put(tx, [Written(Told.of(trajectory)) for trajectory in new], now=now, settings=settings)
     said = [replace(stated(one), to_trajectory=trajectory.trajectory_id) for trajectory, told in items for one in told]
     mark_unsettled(tx, bind(tx, new=add_statements(tx, said, now=now)))
     return ImportReport(len(new), len(items) - len(new), given - len(items))

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from sqlalchemy import delete, select
 
+from agenther_live.assemble import Told
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake import rows as shape
 from agenther_live.buffer.intake.evidence import add_statements, addresses, bind, moment, statement_of
@@ -37,12 +38,12 @@ from agenther_live.buffer.upkeep.tombstones import sweep
 from agenther_live.ids import content_hash
 from agenther_live.journal import Batch, Cursor
 from agenther_live.settings import Settings
-from agenther_live.trajectory import Status, Trajectory
+from agenther_live.trajectory import Status
 
-__all__ = ["Assemble", "IngestReport", "expire", "ingest", "load_cursors"]
+__all__ = ["IngestReport", "Tell", "expire", "ingest", "load_cursors"]
 
-Assemble = Callable[..., Trajectory]
-_PART = 250
+Tell = Callable[..., Told]
+_PART = 1000
 _log = logging.getLogger("agenther_live.buffer")
 
 
@@ -73,7 +74,7 @@ class _Arrivals:
     parts: list[tuple[Any, ...]] = field(default_factory=list)
 
 
-def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, assemble: Assemble) -> IngestReport:
+def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, tell: Tell) -> IngestReport:
     """Take in a batch of the journal's reader; the caller commits."""
     report = IngestReport()
     batch, refused = sweep(tx, batch, settings, now=now)
@@ -89,7 +90,7 @@ def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, 
     _put_facts(tx, arrivals)
     gone: set[str] = set()
     if arrivals.heads:
-        gone = _regroup(tx, arrivals, known, now=now, settings=settings, assemble=assemble, report=report)
+        gone = _regroup(tx, arrivals, known, now=now, settings=settings, tell=tell, report=report)
     _take_evidence(tx, batch, arrivals, gone, now=now, report=report)
     report.abandoned = expire(tx, now=now, ttl=settings.interrupted_ttl_seconds)
     _count(tx, batch, report)
@@ -204,7 +205,7 @@ def _regroup(
     *,
     now: datetime,
     settings: Settings,
-    assemble: Assemble,
+    tell: Tell,
     report: IngestReport,
 ) -> set[str]:
     """Decide anew who the trajectories of every touched thread are; give those that were merged into others."""
@@ -224,7 +225,7 @@ def _regroup(
         for key, group in groups.items()
         if key not in stored or stored[key].merged_into is not None or stored[key].runs_hash != runs_hashes[key]
     ]
-    _assemble_all(tx, changed, stored, runs_hashes, arrivals, now, settings, assemble, report)
+    _assemble_all(tx, changed, stored, runs_hashes, arrivals, now, settings, tell, report)
     remade = {group.trajectory_id for group in changed}
     moved: list[tuple[Stored, Status, datetime | None]] = [
         (stored[key], group.status, moment(group.waiting_since))
@@ -253,15 +254,15 @@ def _assemble_all(
     arrivals: _Arrivals,
     now: datetime,
     settings: Settings,
-    assemble: Assemble,
+    tell: Tell,
     report: IngestReport,
 ) -> None:
-    # In parts: what was assembled is written and let go, so that the garbage collector has little to walk through.
+    # In parts: what was assembled is written and let go.
     for start in range(0, len(changed), _PART):
         part = changed[start : start + _PART]
         missing = {head.root_key for group in part for head in group.runs} - set(arrivals.facts)
         facts = {**_load_facts(tx, list(missing)), **arrivals.facts} if missing else arrivals.facts
-        written = _assemble_some(part, facts, stored, runs_hashes, assemble, report)
+        written = _assemble_some(part, facts, stored, runs_hashes, tell, report)
         report.trajectories += put(tx, written, now=now, settings=settings)
 
 
@@ -270,7 +271,7 @@ def _assemble_some(
     facts: Mapping[str, list[dict[str, Any]]],
     stored: Mapping[str, Stored],
     runs_hashes: Mapping[str, str],
-    assemble: Assemble,
+    tell: Tell,
     report: IngestReport,
 ) -> list[Written]:
     written = []
@@ -278,7 +279,7 @@ def _assemble_some(
         old = stored.get(group.trajectory_id)
         revision = old.revision + 1 if old is not None else 1
         try:
-            trajectory = assemble(
+            told = tell(
                 [facts.get(head.root_key, []) for head in group.runs],
                 trajectory_id=group.trajectory_id,
                 revision=revision,
@@ -288,11 +289,11 @@ def _assemble_some(
             report.failed += 1
             report.counted["unassembled"] += 1
             continue
-        if trajectory.status != group.status:
-            trajectory = trajectory.model_copy(update={"status": group.status})
+        if told.fields["status"] != group.status:
+            told = told.with_status(group.status)
         written.append(
             Written(
-                trajectory,
+                told,
                 old=old,
                 runs_hash=runs_hashes[group.trajectory_id],
                 waiting_since=moment(group.waiting_since),

@@ -7,7 +7,7 @@ the other columns are what people query.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,9 @@ import orjson
 import pyarrow as pa
 from pydantic_core import PydanticSerializationError
 
+from agenther_live.assemble import Told
 from agenther_live.labels import Sample
-from agenther_live.trajectory import Message, Record, ToolCall, Trajectory
+from agenther_live.trajectory import Record, Trajectory
 
 __all__ = ["MESSAGE", "RUN", "STEP", "TRAJECTORY", "json_text", "pack", "pack_record", "unpack"]
 
@@ -167,113 +168,125 @@ def sample_of(size: int, payload: bytes) -> Sample:
     return Sample.model_validate_json(unpack(payload, size))
 
 
-def trajectory_row(trajectory: Trajectory, *, now: datetime) -> tuple[Any, ...]:
+def trajectory_row(told: Told, *, now: datetime) -> tuple[Any, ...]:
     """Give the row of `store.trajectories`, in the order of TRAJECTORY."""
-    size, payload = pack_record(trajectory)
+    fields, data = told.fields, told.payload()
+    steps = fields["steps"]
     return (
-        trajectory.trajectory_id,
-        trajectory.revision,
-        trajectory.thread_id,
-        trajectory.agent,
-        trajectory.policy_version,
-        trajectory.goal,
-        trajectory.final_answer,
-        trajectory.error_type,
-        trajectory.error_message,
-        len(trajectory.runs),
-        len({(step.agent_path, step.idx) for step in trajectory.steps}),
-        sum(action.is_error for step in trajectory.steps for action in step.actions),
-        trajectory.started_at,
-        trajectory.finished_at,
-        trajectory.source,
-        trajectory.subject,
-        trajectory.tenant,
-        json_text(trajectory.tags) if trajectory.tags else None,
-        json_text(trajectory.metadata) if trajectory.metadata else None,
-        json_text(trajectory.flags) if trajectory.flags else None,
+        fields["trajectory_id"],
+        fields["revision"],
+        fields["thread_id"],
+        fields["agent"],
+        fields["policy_version"],
+        fields["goal"],
+        fields["final_answer"],
+        fields["error_type"],
+        fields["error_message"],
+        len(fields["runs"]),
+        len({(step["agent_path"], step["idx"]) for step in steps}),
+        sum(action["is_error"] for step in steps for action in step["actions"]),
+        fields["started_at"],
+        fields["finished_at"],
+        told.source,
+        fields["subject"],
+        fields["tenant"],
+        json_text(fields["tags"]) if fields["tags"] else None,
+        json_text(fields["metadata"]) if fields["metadata"] else None,
+        json_text(fields["flags"]) if fields["flags"] else None,
         now,
-        size,
-        payload,
+        len(data),
+        pack(data),
     )
 
 
-def run_rows(trajectory: Trajectory) -> Iterable[tuple[Any, ...]]:
+def run_rows(told: Told) -> Iterable[tuple[Any, ...]]:
     """Give the rows of `store.runs`, in the order of RUN."""
-    head = (trajectory.trajectory_id, trajectory.revision)
-    for index, run in enumerate(trajectory.runs):
+    head = (told.fields["trajectory_id"], told.fields["revision"])
+    for index, run in enumerate(told.fields["runs"]):
         yield (
             *head,
             index,
-            run.root_key,
-            run.run_id,
-            run.policy_version,
-            run.status,
-            run.started_at,
-            run.finished_at,
-            run.error_type,
-            run.error_message,
-            json_text(run.models) if run.models else None,
-            run.prompt_tokens,
-            run.completion_tokens,
-            run.tools_version,
+            run["root_key"],
+            run["run_id"],
+            run["policy_version"],
+            run["status"],
+            run["started_at"],
+            run["finished_at"],
+            run["error_type"],
+            run["error_message"],
+            json_text(run["models"]) if run["models"] else None,
+            run["prompt_tokens"],
+            run["completion_tokens"],
+            run["tools_version"],
         )
 
 
-def message_rows(trajectory: Trajectory) -> Iterable[tuple[Any, ...]]:
+def message_rows(told: Told) -> Iterable[tuple[Any, ...]]:
     """Give the rows of `store.messages`, in the order of MESSAGE."""
-    yield from _conversation(trajectory, "", trajectory.messages, trajectory.context_len)
-    for path, messages in trajectory.nested.items():
-        yield from _conversation(trajectory, path, messages, 0)
+    fields = told.fields
+    yield from _conversation(fields, "", fields["messages"], fields["context_len"])
+    for path, messages in fields["nested"].items():
+        yield from _conversation(fields, path, messages, 0)
 
 
 def _conversation(
-    trajectory: Trajectory, path: str, messages: Sequence[Message], context_len: int
+    fields: Mapping[str, Any], path: str, messages: Sequence[Mapping[str, Any]], context_len: int
 ) -> Iterable[tuple[Any, ...]]:
-    key, revision = trajectory.trajectory_id, trajectory.revision
+    key, revision = fields["trajectory_id"], fields["revision"]
     for index, message in enumerate(messages):
-        content, calls = message.content, message.tool_calls
+        get = message.get
+        content, calls = get("content"), get("tool_calls")
         yield (
             key,
             revision,
             path,
             index,
-            message.role,
+            message["role"],
             content if content is None or isinstance(content, str) else json_text(content),
             json_text([_call(call) for call in calls]) if calls else None,
-            message.tool_call_id,
-            message.name,
+            get("tool_call_id"),
+            get("name"),
             index < context_len,
         )
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
-    function = call.function
-    if call.model_extra or function.model_extra:
-        return call.wire()
-    return {"id": call.id, "type": call.type, "function": {"name": function.name, "arguments": function.arguments}}
+_CALL, _FUNCTION = frozenset({"id", "type", "function"}), frozenset({"name", "arguments"})
 
 
-def step_rows(trajectory: Trajectory) -> Iterable[tuple[Any, ...]]:
+def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a call in one form and order of keys; one with keys of its own as it came."""
+    function = call["function"]
+    if not (call.keys() <= _CALL and function.keys() <= _FUNCTION):
+        return call
+    return {
+        "id": call.get("id"),
+        "type": call.get("type", "function"),
+        "function": {"name": function["name"], "arguments": function.get("arguments", "{}")},
+    }
+
+
+def step_rows(told: Told) -> Iterable[tuple[Any, ...]]:
     """Give the rows of `store.steps`, in the order of STEP: one per action, one for a step without any."""
-    key, revision = trajectory.trajectory_id, trajectory.revision
-    for step in trajectory.steps:
-        head = (step.agent_path, step.node, step.model, step.thought)
-        if not step.actions:
-            yield (key, revision, step.idx, 0, *head, None, None, None, False, 0, None, step.at)
-        for index, action in enumerate(step.actions):
+    key, revision = told.fields["trajectory_id"], told.fields["revision"]
+    for step in told.fields["steps"]:
+        idx, at = step["idx"], step["at"]
+        head = (step["agent_path"], step["node"], step["model"], step["thought"])
+        if not step["actions"]:
+            yield (key, revision, idx, 0, *head, None, None, None, False, 0, None, at)
+        for index, action in enumerate(step["actions"]):
             yield (
                 key,
                 revision,
-                step.idx,
+                idx,
                 index,
                 *head,
-                action.name,
-                action.input,
-                action.observation,
-                action.is_error,
-                action.attempts,
-                action.call_id,
-                step.at,
+                action["name"],
+                action["input"],
+                action["observation"],
+                action["is_error"],
+                action["attempts"],
+                action["call_id"],
+                at,
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import and_, select
 
+from agenther_live.assemble import Told
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake import rows as shape
 from agenther_live.buffer.schema import messages, runs, state, steps, superseded, trajectories
@@ -76,11 +77,16 @@ class Stored:
 class Written:
     """A trajectory to store: new (`old` is None), or the next revision of `old`."""
 
-    trajectory: Trajectory
+    told: Told
     old: Stored | None = None
     runs_hash: str | None = None
     waiting_since: datetime | None = None
     answers: bool = False
+
+    @property
+    def trajectory_id(self) -> str:
+        """Whose it is."""
+        return str(self.told.fields["trajectory_id"])
 
 
 def load_states(tx: Transaction, trajectory_ids: Iterable[str]) -> dict[str, Stored]:
@@ -119,13 +125,13 @@ def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings:
             kept.append(one)
             continue
         try:
-            _check_status(one.old, one.trajectory, before.get(one.old.trajectory_id))
+            _check_status(one.old, one.told.fields, before.get(one.old.trajectory_id))
         except MoveRefused as error:
             _log.error("%s; it stays as it was", error)
             continue
-        same = one.old.merged_into is None and _same(one.trajectory, before.get(one.old.trajectory_id))
+        same = one.old.merged_into is None and _same(one.told, before.get(one.old.trajectory_id))
         (unchanged if same else kept).append(one)
-    _append(tx, [one.trajectory for one in kept], now)
+    _append(tx, [one.told for one in kept], now)
     _supersede(tx, [one.old for one in kept if one.old is not None and one.old.merged_into is None])
     tx.insert(state, STATE, [_new_state(one, now, settings) for one in kept if one.old is None])
     tx.update(
@@ -138,35 +144,35 @@ def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings:
         state,
         ("trajectory_id",),
         ("runs_hash", "waiting_since"),
-        [(one.trajectory.trajectory_id, one.runs_hash, one.waiting_since) for one in unchanged],
+        [(one.trajectory_id, one.runs_hash, one.waiting_since) for one in unchanged],
     )
     return len(kept)
 
 
-def _same(new: Trajectory, old: Trajectory | None) -> bool:
-    return old is not None and new.model_copy(update={"revision": old.revision}) == old
+def _same(new: Told, old: Trajectory | None) -> bool:
+    return old is not None and new.trajectory.model_copy(update={"revision": old.revision}) == old
 
 
-def _check_status(old: Stored, new: Trajectory, before: Trajectory | None) -> None:
+def _check_status(old: Stored, new: Mapping[str, Any], before: Trajectory | None) -> None:
     """Check the walk from the stored status to the new one; what was resumed was open in between.
 
     A trajectory whose earlier runs are others than before (a resume found its place elsewhere) or that a named
     block goes on with is founded anew, and begins as open.
     """
-    what = f"trajectory {old.trajectory_id}"
-    if old.status == new.status or before is None:
+    what, status = f"trajectory {old.trajectory_id}", new["status"]
+    if old.status == status or before is None:
         return
     here: Status = old.status
-    if here == "finished" and [run.root_key for run in before.runs] != [run.root_key for run in new.runs]:
+    if here == "finished" and [run.root_key for run in before.runs] != [run["root_key"] for run in new["runs"]]:
         here = "open"
-    if new.status in STATUS_MOVES[here]:
+    if status in STATUS_MOVES[here]:
         return
     check_move(STATUS_MOVES, here, "open", what)
-    if new.status != "open":
-        check_move(STATUS_MOVES, "open", new.status, what)
+    if status != "open":
+        check_move(STATUS_MOVES, "open", status, what)
 
 
-def _append(tx: Transaction, items: Sequence[Trajectory], now: datetime) -> None:
+def _append(tx: Transaction, items: Sequence[Told], now: datetime) -> None:
     tx.insert(trajectories, shape.TRAJECTORY, [shape.trajectory_row(item, now=now) for item in items])
     tx.insert(runs, shape.RUN, [row for item in items for row in shape.run_rows(item)])
     tx.insert(messages, shape.MESSAGE, [row for item in items for row in shape.message_rows(item)])
@@ -177,19 +183,19 @@ def _supersede(tx: Transaction, items: Iterable[Stored]) -> None:
     tx.insert(superseded, ("trajectory_id", "revision"), [(one.trajectory_id, one.revision) for one in items])
 
 
-def _is_held_out(trajectory: Trajectory, settings: Settings) -> bool:
+def _is_held_out(told: Told, settings: Settings) -> bool:
     """Whether the trajectory's goal, or the metadata that the user splits by, falls into the held-out share."""
     key = settings.held_out_key
-    what = str(trajectory.metadata.get(key, "")) if key else trajectory.goal
+    what = str(told.fields["metadata"].get(key, "")) if key else told.fields["goal"]
     return bool(what) and is_held_out(what, settings.held_out)
 
 
 def _new_state(one: Written, now: datetime, settings: Settings) -> tuple[Any, ...]:
-    trajectory = one.trajectory
+    fields = one.told.fields
     made = Stored(
-        trajectory_id=trajectory.trajectory_id,
-        revision=trajectory.revision,
-        status=trajectory.status,
+        trajectory_id=fields["trajectory_id"],
+        revision=fields["revision"],
+        status=fields["status"],
         outcome="unknown",
         outcome_source=None,
         outcome_reason=None,
@@ -204,9 +210,9 @@ def _new_state(one: Written, now: datetime, settings: Settings) -> tuple[Any, ..
         retry_at=None,
         relabeling_id=None,
         waiting_since=one.waiting_since,
-        held_out=_is_held_out(trajectory, settings),
+        held_out=_is_held_out(one.told, settings),
         priority=0.0,
-        source=trajectory.source,
+        source=one.told.source,
         answers=one.answers,
         needs_sample=False,
         runs_hash=one.runs_hash,
@@ -220,8 +226,8 @@ def _revised_state(one: Written, old: Stored, now: datetime, settings: Settings)
         check_move(STAGE_MOVES, old.stage, "waiting", f"trajectory {old.trajectory_id}")
     return (
         old.trajectory_id,
-        one.trajectory.revision,
-        one.trajectory.status,
+        one.told.fields["revision"],
+        one.told.fields["status"],
         "waiting",
         now,
         True,
@@ -229,7 +235,7 @@ def _revised_state(one: Written, old: Stored, now: datetime, settings: Settings)
         0,
         None,
         one.waiting_since,
-        _is_held_out(one.trajectory, settings),
+        _is_held_out(one.told, settings),
         one.answers,
         one.runs_hash,
         None,

@@ -11,7 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.output.samples import load, move
-from agenther_live.buffer.schema import derived, retractions, sample_shards, sample_state, samples, set_aside, shards
+from agenther_live.buffer.schema import derived, retractions, sample_shards, sample_state, set_aside, shards
 from agenther_live.errors import MoveRefused, ShardError
 from agenther_live.settings import ShardFormat
 from agenther_live.shards.files.publish import Due, Unfinished
@@ -37,27 +37,24 @@ def waiting(fmt: ShardFormat) -> list[ColumnElement[bool]]:
     return [*conditions, s.kind.in_(sorted(kinds_of(fmt)))]
 
 
+def _waiting(tx: Transaction, fmt: ShardFormat) -> list[ColumnElement[bool]]:
+    """Give `waiting`, and where all shards are of this format, that what was emitted is in one: few are left to ask."""
+    others = select(shards.c.seq).where(shards.c.format != fmt, shards.c.state != "abandoned").limit(1)
+    return waiting(fmt) if tx.rows(others) else [sample_state.c.state == "pending", *waiting(fmt)]
+
+
 def backlog(tx: Transaction, fmt: ShardFormat) -> Backlog:
     """Count the samples that wait for this format, and say since when."""
     s = sample_state.c
     # A living sample that is in no shard of this format may be emitted in another: its age is that of its making.
-    query = select(func.count(), func.min(samples.c.created_at)).select_from(
-        sample_state.join(samples, samples.c.sample_id == s.sample_id)
-    )
-    [(count, oldest)] = tx.rows(query.where(*waiting(fmt)))
+    [(count, oldest)] = tx.rows(select(func.count(), func.min(s.created_at)).where(*_waiting(tx, fmt)))
     return Backlog(count, oldest)
 
 
 def pending(tx: Transaction, fmt: ShardFormat, limit: int) -> list[Any]:
     """Give samples that wait for this format, oldest first."""
     s = sample_state.c
-    query = (
-        select(s.sample_id)
-        .join(samples, samples.c.sample_id == s.sample_id)
-        .where(*waiting(fmt))
-        .order_by(samples.c.created_at, s.sample_id)
-        .limit(limit)
-    )
+    query = select(s.sample_id).where(*_waiting(tx, fmt)).order_by(s.created_at, s.sample_id).limit(limit)
     ids = [row[0] for row in tx.rows(query)]
     found = load(tx, ids) if ids else {}
     return [found[sample_id] for sample_id in ids]

@@ -143,12 +143,15 @@ def _winners(tx: Transaction, plan: Plan, n: int, *, now: datetime) -> tuple[int
     mass, clock = _mass(plan, now), _clock(plan.seed, tx)
     place = "rowid" if _is_duckdb(tx) else "NULL"
     if _is_duckdb(tx) and 0 < n <= _HEAP and plan.strategy in ("uniform", "prioritized"):
-        # One look for all of it, where the order needs two; the first n by a heap.
-        row = "{'k': sample_id, 'u': uses, 'm': mass, 'p': place}"
-        seen = f"SELECT sample_id, uses, {mass} AS mass, {clock} AS clock, {place} AS place {source}"
-        query = f"SELECT count(*), sum(mass), arg_min({row}, clock / mass, {n}) FROM ({seen})"
-        [(pool, total, won)] = _ask(tx, query)
-        return int(pool), float(total or 0.0), [(one["k"], one["u"], one["m"], one["p"]) for one in won or ()]
+        # One look at the whole pool, where an order needs two: the first n by a heap, of row numbers alone.
+        seen = f"SELECT {mass} AS mass, {clock} AS clock, rowid AS place {source}"
+        [(pool, total, won)] = _ask(tx, f"SELECT count(*), sum(mass), arg_min(place, clock / mass, {n}) FROM ({seen})")
+        if not won:
+            return int(pool), float(total or 0.0), []
+        places = ", ".join(map(str, won))
+        winners = f"SELECT rowid, sample_id, uses, {mass} FROM store.sample_state WHERE rowid IN ({places})"
+        found = {at: (key, uses, one, at) for at, key, uses, one in _ask(tx, winners)}
+        return int(pool), float(total or 0.0), [found[at] for at in won]
     [(pool, total)] = _ask(tx, f"SELECT count(*), sum({mass}) {source}")
     order = {"fifo": "created_at, sample_id", "recent": "created_at DESC, sample_id DESC"}.get(
         plan.strategy, f"{clock} / {mass}, sample_id"

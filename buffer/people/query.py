@@ -17,9 +17,19 @@ import pyarrow as pa
 
 from agenther_live.errors import QueryError
 
-__all__ = ["Result", "check_names", "explain", "whole_numbers"]
+__all__ = ["RESULT_BYTES", "Result", "check_names", "explain", "too_large", "whole_numbers"]
 
 SHOWN_ROWS = 40
+RESULT_BYTES = 512 << 20
+"""What one result may take in memory, as Arrow."""
+
+
+def too_large(rows: int, size: int) -> QueryError:
+    """Say that a result of so many rows and bytes so far is more than `RESULT_BYTES`."""
+    return QueryError(
+        f"stopped at {rows:,} rows of {size >> 20:,} MB: narrow it by WHERE or LIMIT, or take a copy "
+        "(agenther-live snapshot FILE) and ask that"
+    )
 
 
 @dataclass(frozen=True)

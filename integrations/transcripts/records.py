@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,7 +48,7 @@ class Grade:
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """Parse one line strictly: UTF-8, one JSON object, no NaN, no half surrogate pair, bounded depth.
+    """Parse one line strictly: UTF-8, one JSON object, no NaN, no half surrogate pair, bounded depth and numbers.
 
     Raises:
         Unreadable: with the reason.
@@ -57,7 +58,7 @@ def parse(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise Unreadable(f"not UTF-8 (byte {error.start})") from None
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_int=_whole, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise Unreadable(f"not JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
@@ -284,3 +285,15 @@ def _kind(value: object) -> str:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= (value := int(digits)) < 2**64:
+        raise ValueError("a whole number out of range, beyond 64 bits")
+    return value
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise ValueError("a number out of range")
+    return value

@@ -128,14 +128,22 @@ _SCHEMA = (
 )
 
 
-def test_a_new_schema_is_the_one_that_the_migrations_end_in(buffer: Buffer, tmp_path: Path) -> None:
-    old = Buffer(tmp_path / "migrated.duckdb", settings=buffer.settings)
-    with old._engine.write() as tx:
-        migrations.upgrade(tx.connection)
-    for query in _SCHEMA:
-        with buffer.reading() as new, old.reading() as migrated:
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Buffer:
+    """A buffer of the first schema, brought to this one: one revision after the other, by a transaction each."""
+    home = tmp_path_factory.mktemp("oldest")
+    buffer = Buffer(home / "buffer.duckdb", settings=Settings(home=home))
+    with buffer._engine.write() as tx:
+        migrations.upgrade(tx.connection, migrations.KNOWN[0])
+    buffer.create()
+    return buffer
+
+
+def test_a_new_schema_is_the_one_that_the_migrations_end_in(buffer: Buffer, oldest: Buffer) -> None:
+    with buffer.reading() as new, oldest.reading() as migrated:
+        for query in _SCHEMA:
             found, expected = (tx.connection.exec_driver_sql(query).fetchall() for tx in (new, migrated))
-        assert found == expected
+            assert found == expected
     coded = [(t.name, c.name, c.comment, c.nullable) for t in metadata.tables.values() for c in t.columns]
     with buffer.reading() as tx:
         columns = tx.connection.exec_driver_sql(_SCHEMA[0]).fetchall()
@@ -144,13 +152,13 @@ def test_a_new_schema_is_the_one_that_the_migrations_end_in(buffer: Buffer, tmp_
     assert sorted(found, key=str) == sorted(coded, key=str)
 
 
-def test_every_known_schema_is_migrated_to_the_newest(tmp_path: Path) -> None:
-    for revision in migrations.KNOWN:
-        path = tmp_path / f"{revision}.duckdb"
-        buffer = Buffer(path, settings=Settings(home=tmp_path))
-        with buffer._engine.write() as tx:
-            migrations.upgrade(tx.connection, revision)
-        buffer.ingest(batch([run("a")]), now=at(0))
+def test_every_known_schema_is_migrated_to_the_newest(oldest: Buffer, tmp_path: Path) -> None:
+    """The oldest one has been all of them on its way; a file that is met at a later one goes on from there."""
+    later = Buffer(tmp_path / "later.duckdb", settings=oldest.settings)
+    with later._engine.write() as tx:
+        migrations.upgrade(tx.connection, migrations.KNOWN[-2])
+    for index, buffer in enumerate((oldest, later)):
+        buffer.ingest(batch([run(f"a{index}")]), now=at(0))
         with buffer._engine.read() as tx:
             assert migrations.revision_of(tx.connection) == migrations.HEAD
 
@@ -221,6 +229,7 @@ def test_many_threads_write_and_read_one_file(make_buffer: MakeBuffer) -> None:
             [(n,)] = buffer.sql("SELECT count(*) FROM trajectories").fetchall()
             assert n >= seen
             seen = n
+            stop.wait(0.02)
         return seen
 
     stop = threading.Event()
@@ -329,18 +338,15 @@ def test_a_snapshot_taken_while_others_write_is_of_one_moment(buffer: Buffer, tm
         while not stop.is_set():
             buffer.ingest(batch([run(f"w{number}", thread=f"t{number}")], offset=number + 1), now=at(number))
             number += 1
+            stop.wait(0.05)
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
         try:
-            for index in range(2):
-                buffer.snapshot(tmp_path / f"copy{index}.duckdb")
+            buffer.snapshot(tmp_path / "copy.duckdb")
         finally:
             stop.set()
         writing.result()
-    for index in range(2):
-        with duckdb.connect(tmp_path / f"copy{index}.duckdb") as raw:
-            counts = [
-                raw.execute(f"SELECT count(*) FROM {t}").fetchall() for t in ("trajectories", "runs", "store.state")
-            ]
-        assert counts[0] == counts[1] == counts[2]
+    with duckdb.connect(tmp_path / "copy.duckdb") as raw:
+        counts = [raw.execute(f"SELECT count(*) FROM {t}").fetchall() for t in ("trajectories", "runs", "store.state")]
+    assert counts[0] == counts[1] == counts[2]

@@ -195,6 +195,14 @@ def test_a_query_that_takes_too_long_is_stopped_and_the_next_one_runs(filled: Bu
     assert filled.sql("SELECT count(*) FROM trajectories").fetchall() == [(2,)]
 
 
+def test_a_result_that_would_fill_the_memory_is_stopped(filled: Buffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = "SELECT repeat('x', 1000) AS text FROM range(40000)"
+    monkeypatch.setattr("agenther_live.buffer.engines.duckdb.RESULT_BYTES", 10 << 20)
+    with pytest.raises(QueryError, match=r"stopped at \d\d,\d{3} rows of \d\d MB: .* LIMIT"):
+        filled.sql(many)
+    assert len(filled.sql(f"{many} LIMIT 9000")) == 9000
+
+
 def test_many_short_queries_are_never_hit_by_the_timer_of_another(filled: Buffer) -> None:
     for _ in range(30):
         with contextlib.suppress(QueryError):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agenther_live.buffer.intake import rows
 from agenther_live.buffer.store import Buffer
+from agenther_live.ids import uuid7
 from agenther_live.trajectory import Action, Evidence, FunctionCall, Message, Step, ToolCall, Trajectory
 from tests.buffer.journal_facts import at, batch, feedback, run
 
@@ -62,6 +63,7 @@ TRAJECTORIES = st.builds(
 )
 @given(items=st.lists(TRAJECTORIES, max_size=4, unique_by=lambda one: one.trajectory_id))
 def test_a_trajectory_comes_out_equal_with_its_foreign_keys(buffer: Buffer, items: list[Trajectory]) -> None:
+    items = [item.model_copy(update={"trajectory_id": uuid7()}) for item in items]  # examples repeat ids
     buffer.add_trajectories([(item, []) for item in items], now=at(0))
     for item in items:
         kept = buffer.trajectory(item.trajectory_id)

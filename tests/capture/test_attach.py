@@ -23,6 +23,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from agenther_live import Live
 from agenther_live.errors import GraphError
 from agenther_live.facts import current_trajectory
+from agenther_live.trajectory import Trajectory
 from tests.capture.kit import Recording, Scripted, Streaming, acts, ask, by_turn, drive, quiet, roles, say, user
 from tests.whole import until
 
@@ -166,6 +167,63 @@ def test_subject_and_tenant_come_from_the_metadata(recording: Recording):
     assert (t.subject, t.tenant, t.flags) == ("7", "acme", ("conversational",))
     graph.invoke(user("again"), {"metadata": {"tenant": "acme"}})
     assert recording.counts["missing_metadata:user_id"] == 1
+
+
+def test_what_attach_is_told_holds_for_the_runs_of_that_attachment(home: Path):
+    asked: list[tuple[str, str, int]] = []
+
+    def judge(t: Trajectory) -> bool:
+        asked.append((t.agent, t.goal, threading.get_ident()))
+        return True
+
+    with Live(home, tick_seconds=0.05, policy_version="all") as live:
+        told = live.attach(
+            agent(),
+            name="told",
+            policy_version="p-1",
+            tags=["beta"],
+            sample_rate=1.0,
+            subject_key="user_id",
+            tenant_key="tenant",
+            conversational=True,
+            evaluators=[judge],
+        )
+        bare, never = live.attach(agent(), name="bare"), live.attach(agent(), name="never", sample_rate=0.0)
+        told.invoke(user("1"), {"metadata": {"user_id": 7, "tenant": "acme"}, "tags": ["own"]})
+        told.invoke(user("2"))
+        for graph in (bare, never):
+            graph.invoke(user("3"))
+        live.start()
+
+        def outcomes() -> list[tuple[Any, ...]]:
+            return live.buffer.sql(
+                "select goal, agent, policy_version, outcome, outcome_source from trajectories order by goal"
+            ).fetchall()
+
+        until(lambda: len(found := outcomes()) == 3 and [row[3] for row in found[:2]] == ["success"] * 2)
+        live.stop()
+        assert outcomes() == [
+            ("1", "told", "p-1", "success", "evaluator"),
+            ("2", "told", "p-1", "success", "evaluator"),
+            ("3", "bare", "all", "unknown", None),
+        ]
+        ids = live.buffer.sql("select trajectory_id from trajectories order by goal").fetchall()
+        kept = [found for (one,) in ids if (found := live.buffer.trajectory(one)) is not None]
+
+        def counts() -> dict[str, int]:  # they follow their run by a moment
+            live.run_until_idle()
+            return dict(live.buffer.sql("select name, n from counters").fetchall())
+
+        until(lambda: len(counts()) == 2)
+        counted = counts()
+    assert [(t.subject, t.tenant, t.tags, t.flags) for t in kept] == [
+        ("7", "acme", ("beta", "own"), ("conversational",)),
+        (None, None, ("beta",), ("conversational",)),
+        (None, None, (), ()),
+    ]
+    assert counted == {"missing_metadata:user_id": 1, "missing_metadata:tenant": 1}
+    assert {(name, goal) for name, goal, _ in asked} == {("told", "1"), ("told", "2")}
+    assert threading.get_ident() not in {thread for *_, thread in asked}
 
 
 def test_a_block_makes_its_runs_one_trajectory(recording: Recording):

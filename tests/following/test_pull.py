@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import signal
@@ -76,6 +77,20 @@ def test_a_puller_that_is_killed_before_its_cursor_is_put_down(shop, tmp_path):
     pull(shop.root, "trl_sft", consumer="other", out=tmp_path / "b")
     with pytest.raises(UsageError, match="'other' reads trl_sft"):
         pull(shop.root, "sharegpt", consumer="other", out=tmp_path / "c")
+
+
+def test_a_full_volume_gets_its_room_back(shop, tmp_path, monkeypatch):
+    sold = shop.sell(goods(0, 4))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("agenther_live.shards.reading.pull.write_whole", full)
+        with pytest.raises(ShardError, match="No space left on device"):
+            pull(shop.root, "trl_sft", consumer="n", out=tmp_path / "sets" / "a")
+    assert list((tmp_path / "sets").iterdir()) == []
+    assert pull(shop.root, "trl_sft", consumer="n", out=tmp_path / "sets" / "a").rows == len(sold)
 
 
 def test_llama_factory_finds_the_file_in_the_set(shop, tmp_path):

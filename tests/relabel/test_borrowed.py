@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 from agenther_live.labels import Relabeling
@@ -11,6 +12,7 @@ from agenther_live.relabel import ModelJudge, ModelRelabeler, Policy, RulesJudge
 from agenther_live.relabel.calls import view
 from agenther_live.relabel.models import ModelReply, ModelRequest, UserGoal
 from agenther_live.relabel.turns import first_contradiction
+from agenther_live.replies import Replies, about
 from tests.relabel.build import FAILED, says, trajectory, user, uses
 from tests.relabel.world import TRUE_GOAL, asks_for, bought, good, proposal, quote, record
 
@@ -101,9 +103,30 @@ def test_style_examples_are_shown_and_nothing_concrete_of_them_is_taken_over() -
     assert done.sample is None
     assert {goal.reason for goal in done.goals} == {"check:style"}
     assert "another user" in record(model.asked[1])["refused"][0]["reason"], "each retry hears why"
+    assert not any(word in done.model_dump_json() for word in ("Turin", "M8")), "words of others are not kept with it"
     off = Model()
     run(off, style, judges=[ModelJudge(off)], policy=Policy(marker_key=b"k", style_examples=0))
     assert "style" not in record(off.asked[0])
+
+
+def test_a_reply_to_a_prompt_that_showed_others_goes_with_any_of_them(tmp_path: Path) -> None:
+    replies = Replies(tmp_path)
+    about.set("run-1")
+    model = replies.remembered(Model(relabel={"goal": TRUE_GOAL.replace("Lyon", "Turin"), "confidence": 0.9}))
+    asker = ModelRelabeler(model)
+    others = [UserGoal("Cheapest M8 nuts for Turin please!!", "other-1"), UserGoal(CHEAPEST, "other-2")]
+    judges = [ModelJudge(replies.remembered(Model(judge={"valid": False, "reason": f"“{CHEAPEST}” is not reached"})))]
+    asyncio.run(relabel(bought(), FAILED, 1, relabeler=asker, judges=judges, policy=POLICY, others=others))
+    quoting = {row.call_key for row in replies.rows() if row.purpose == "relabel"}
+    judged = {row.call_key for row in replies.rows() if row.purpose == "judge"}
+    assert (len(quoting), len(judged)) == (3, 1)
+    assert {row.text for row in replies.rows()} == {""}, "the buffer knows one owner, so these words stay out of it"
+    assert replies.erase({"other-1"}, lambda key: "00" * 32) == 3
+    assert [replies.find(key) for key in judged] != [None]
+    gone = [found for key in quoting if (found := replies.find(key)) is not None]
+    assert {(found.text, found.finish_reason) for found in gone} == {("", "deleted")}
+    assert replies.erase({"other-2"}, lambda key: "00" * 32) == 1, "the judge's, about a goal that its user wrote"
+    replies.close()
 
 
 def ordered_then(turn: str) -> Any:

@@ -176,6 +176,25 @@ def test_one_model_serves_one_event_loop_after_the_other(tmp_path: Path) -> None
         assert server.connections == 3
 
 
+def test_what_an_endpoint_answers_is_read_as_it_comes(tmp_path: Path) -> None:
+    answers = [
+        Reply(text="", message_extra={"refusal": "I would rather not."}),
+        say("cut", finish_reason="length", usage=(7, 3)),
+        say("never read", fault="malformed"),
+        Reply(status=502, message="<html>bad gateway</html>"),
+    ]
+    with OpenAIServer(answers) as server:
+        model = chat_model(f"openai:m,base_url={server.base_url}", settings=settings(tmp_path))
+        assert ask(model).finish_reason == "refusal"
+        cut = ask(model)
+        assert (cut.text, cut.finish_reason, cut.prompt_tokens, cut.completion_tokens) == ("cut", "length", 7, 3)
+        for _ in answers[2:]:
+            with pytest.raises(TransientModelError, match="openai:m"):
+                ask(model)
+        assert server.bodies[0]["messages"] == list(REQUEST.messages)
+        assert set(server.bodies[0]) == {"messages", "model", "temperature", "stream", "response_format"}
+
+
 def test_prices(tmp_path: Path) -> None:
     with OpenAIServer([say("x", usage=(1_000_000, 0)), say("x", usage=(10, 10)), refuse(500)]) as server:
         known = chat_model(f"openai:gpt-4o-mini,base_url={server.base_url}", settings=settings(tmp_path))

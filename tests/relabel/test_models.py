@@ -138,7 +138,13 @@ def test_requests_are_as_they_should_be(tmp_path: Path) -> None:
 def test_what_the_relabeler_found_is_kept(tmp_path: Path) -> None:
     with OpenAIServer(answering()) as server:
         done = engine(server, tmp_path)()
-    assert [(each.text, each.messages) for each in done.achievements] == [("an order was placed", (11,))]
+    assert [(each.text, each.messages, each.kind) for each in done.achievements] == [
+        ("an order was placed", (11,), "achievement")
+    ]
+    assert done.sample is not None
+    assert [each.message.text for each in done.sample.messages if each.rewritten] == [
+        done.sample.messages[-1].message.text
+    ]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,9 @@ def test_a_wrong_folder_is_told(run: Any, given: list[str], tmp_path: Path) -> N
     given[3] = str(tmp_path / "nothing")
     with pytest.raises(SystemExit, match="no such folder"):
         run(given)
+    with pytest.raises(SystemExit, match="--model"):
+        run([*given, "--model", str(tmp_path / "no-model")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_ctrl_c_saves_and_ends(given: list[str], tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_a_line_over_the_bound_is_refused_and_the_rest_goes_on(tmp_path: Path) -
         ('{"messages": [{"role": "user", "content": "u"}], "goal": 5}', "'goal' must be text"),
         ('{"messages": [{"role": "user", "content": "u"}], "metadata": []}', "'metadata'"),
         ('{"messages": [{"role": "user", "content": "u"}], "x": NaN}', "NaN"),
+        ('{"messages": [{"role": "user", "content": "u"}], "raw_id": 18446744073709551616}', "out of range"),
+        ('{"messages": [{"role": "user", "content": "u"}], "metadata": {"x": [-1e999]}}', "out of range"),
         ('{"messages": [{"role": "user", "content": "\\ud800"}]}', "surrogate"),
         ('{"messages": [{"role": "user", "content": "u"}], "x": ' + "[" * 200 + "]" * 200 + "}", "nested"),
         ("[" * 100_000, "nested"),

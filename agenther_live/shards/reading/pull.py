@@ -126,6 +126,7 @@ def _made(stream: ShardStream, folder: Path, before: Mapping[str, Any] | None, *
         draft.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)  # a full volume has its room back
         raise ShardError(f"{folder} cannot be written: {error.strerror or error}") from error
     return _told(folder, lineage)
 

@@ -1,0 +1,117 @@
+"""Whether plain data is surely a trajectory as it stands: what comes from outside is looked at, type by type.
+
+A `False` says no more than "ask the model", which takes it, changes it or says what is wrong. So this may be stricter
+than the model, and never more lenient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, get_args
+
+from agenther_live.trajectory import Message, Status
+
+__all__ = ["is_sound"]
+
+_ROLES = frozenset(get_args(Message.model_fields["role"].annotation))
+_STATUSES = frozenset(get_args(Status))
+_TEXT = (str, type(None))
+_TIME = (datetime, type(None))
+
+
+def is_sound(fields: Mapping[str, Any]) -> bool:
+    """Whether `Trajectory` would take these fields and change none."""
+    try:
+        return (
+            _head(fields)
+            and _messages(fields["messages"])
+            and all(map(_messages, fields["nested"].values()))
+            and _objects(fields["tools"] or ())
+            and all(map(_objects, fields["nested_tools"].values()))
+            and all(map(_is_step, fields["steps"]))
+            and all(map(_is_run, fields["runs"]))
+        )
+    except (AttributeError, KeyError, TypeError):  # no mapping, absent, unhashable
+        return False
+
+
+def _head(fields: Mapping[str, Any]) -> bool:
+    return (
+        type(fields["trajectory_id"]) is str
+        and type(fields["agent"]) is str
+        and type(fields["goal"]) is str
+        and type(fields["thread_id"]) in _TEXT
+        and type(fields["final_answer"]) in _TEXT
+        and type(fields["policy_version"]) in _TEXT
+        and type(fields["error_type"]) in _TEXT
+        and type(fields["error_message"]) in _TEXT
+        and type(fields["subject"]) in _TEXT
+        and type(fields["tenant"]) in _TEXT
+        and fields["status"] in _STATUSES
+        and type(fields["metadata"]) is dict
+        and all(type(tag) is str for tag in fields["tags"])
+        and type(fields["context_len"]) is int
+        and type(fields["revision"]) is int
+        and type(fields["started_at"]) in _TIME
+        and type(fields["finished_at"]) in _TIME
+    )
+
+
+def _objects(values: Iterable[Any]) -> bool:
+    return all(type(value) is dict for value in values)
+
+
+def _messages(wires: Iterable[Any]) -> bool:
+    for wire in wires:
+        get = wire.get
+        content = get("content")
+        if (
+            get("role") not in _ROLES
+            or (type(content) not in _TEXT and not (type(content) is list and _objects(content)))
+            or type(get("tool_call_id")) not in _TEXT
+            or type(get("name")) not in _TEXT
+        ):
+            return False
+        calls = get("tool_calls")
+        if calls is not None and not (type(calls) is list and all(map(_is_call, calls))):
+            return False
+    return True
+
+
+def _is_call(call: Any) -> bool:
+    function = call["function"]
+    return (
+        type(function["name"]) is str
+        and type(function.get("arguments", "")) in (str, dict)
+        and type(call.get("id")) in _TEXT
+        and type(call.get("type", "")) is str
+    )
+
+
+def _is_step(step: Mapping[str, Any]) -> bool:
+    return (
+        type(step["node"]) in _TEXT
+        and type(step["model"]) in _TEXT
+        and all(
+            type(action["name"]) is str
+            and type(action["input"]) is str
+            and type(action["observation"]) in _TEXT
+            and type(action["call_id"]) in _TEXT
+            for action in step["actions"]
+        )
+    )
+
+
+def _is_run(run: Mapping[str, Any]) -> bool:
+    return (
+        type(run["root_key"]) is str
+        and type(run["run_id"]) in _TEXT
+        and type(run["policy_version"]) in _TEXT
+        and run["status"] in _STATUSES
+        and type(run["error_type"]) in _TEXT
+        and type(run["error_message"]) in _TEXT
+        and all(type(model) is str for model in run["models"])
+        and type(run["prompt_tokens"]) is int
+        and type(run["completion_tokens"]) is int
+    )
