@@ -165,6 +165,38 @@ def test_a_subject_goes_with_the_replies_about_it_and_what_they_cost_stays(home:
             assert live.parts.replies.budget.tokens > 0
 
 
+def test_a_request_goes_from_the_samples_of_runs_that_answered_it_for_another_user(home: Path) -> None:
+    goods = failed_orders(1)
+    agent, (task,) = goods.agents[0], goods.tasks
+    agent.invoke({"messages": [("user", task.goal)]}, {"configurable": {"thread_id": "before"}})
+    (order,) = goods.world.orders("before")
+    need = f"We need {order.quantity} {order.item}s delivered to {order.city}."
+    hers = f"{need} Please order them from the supplier with the lowest total price."
+    with Live(home, **EMIT) as live:
+        agent = live.attach(agent, subject_key="user")
+
+        def ask(goal: str, who: str, *, success: bool) -> None:
+            config = {"metadata": {"user": who}, "configurable": {"thread_id": f"of {who}"}}
+            agent.invoke({"messages": [("user", goal)]}, config)
+            live.feedback(thread_id=f"of {who}", success=success)
+
+        ask(hers, "ann", success=True)
+        ask(task.goal, "bob", success=False)
+        live.run_until_idle()
+        lent = "SELECT g.accepted, g.hindsight_goal FROM goals AS g WHERE g.method = 'user_goal'"
+        assert rows(live, lent) == [(True, hers)]
+        assert sorted(row.row["goal"] for row in read_rows(live.home.shards)) == [hers] * 4
+        assert live.delete(subject="ann", dry_run=True).samples == 2
+        receipt = live.delete(subject="ann")
+        assert (receipt.trajectories, receipt.samples) == (1, 2)
+        assert rows(live, lent) == [(True, "")], "that there was a goal stays, and no word of it"
+        assert not [row for row in read_rows(live.home.shards)]
+        assert found_in(home, hers) == []
+        steps = live.buffer.funnel()
+        assert [step["n"] for step in steps[1:5]] == [1, 1, 1, 1]
+        assert not live.run_until_idle().shards
+
+
 def test_a_fork_that_shares_a_run_goes_too_and_other_turns_are_named(home: Path) -> None:
     live = Live(home)
     with live.buffer.hold():

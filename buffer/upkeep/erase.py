@@ -23,6 +23,7 @@ from agenther_live.buffer.schema import (
     derived,
     drawn,
     evidence,
+    goals,
     llm_calls,
     metadata,
     origins,
@@ -31,11 +32,14 @@ from agenther_live.buffer.schema import (
     runs,
     sample_shards,
     sample_state,
+    samples,
     shards,
     state,
     trajectories,
+    verdicts,
 )
 from agenther_live.buffer.upkeep.tombstones import Tombs, any_of
+from agenther_live.relabel.borrowed import METHOD as ASKED_BY_ANOTHER
 from agenther_live.trajectory import SampleState
 
 __all__ = [
@@ -83,7 +87,11 @@ _BY = ("trajectory_id", "relabeling_id", "root_key", "sample_id", "goal_id")
 
 @dataclass
 class Scope:
-    """What a deletion is about. `revisions` are older ones of other trajectories that held the same runs."""
+    """What a deletion is about.
+
+    `revisions` are older ones of other trajectories that held the same runs; `lent` are goals of other trajectories
+    that are a request of these, word for word.
+    """
 
     trajectories: set[str] = field(default_factory=set)
     revisions: set[tuple[str, int]] = field(default_factory=set)
@@ -92,6 +100,7 @@ class Scope:
     checkpoints: set[str] = field(default_factory=set)
     samples: dict[str, str] = field(default_factory=dict)
     relabelings: set[str] = field(default_factory=set)
+    lent: set[str] = field(default_factory=set)
     shards: set[int] = field(default_factory=set)
     neighbours: int = 0
 
@@ -150,7 +159,7 @@ def complete(tx: Transaction, found: Scope, *, known_only: bool = False, fixed: 
         if len(found.trajectories) == before:
             break
     found.revisions = named | {(key, rev) for key, rev, _ in sharing if key not in found.trajectories}
-    _find_samples(tx, found)
+    _find_samples(tx, found, lent=True)
     if known_only:
         known = _first(tx.rows(select(s.trajectory_id).where(any_of(s.trajectory_id, found.trajectories))))
         known |= _first(
@@ -161,7 +170,7 @@ def complete(tx: Transaction, found: Scope, *, known_only: bool = False, fixed: 
     return found
 
 
-def _find_samples(tx: Transaction, found: Scope) -> None:
+def _find_samples(tx: Transaction, found: Scope, *, lent: bool = False) -> None:
     x, b, link = sample_state.c, relabelings.c, sample_shards.c
     affected = found.trajectories | {key for key, _ in found.revisions}
     for sample_id, key, revision, kept in tx.rows(
@@ -169,6 +178,8 @@ def _find_samples(tx: Transaction, found: Scope) -> None:
     ):
         if key in found.trajectories or (key, revision) in found.revisions:
             found.samples[sample_id] = kept
+    if lent:  # not where retention asks: then the request still stands, in its own shards or nowhere
+        _find_lent(tx, found)
     _find_derived(tx, found)
     for head, key, revision in tx.rows(
         select(b.relabeling_id, b.trajectory_id, b.revision).where(any_of(b.trajectory_id, affected))
@@ -176,6 +187,19 @@ def _find_samples(tx: Transaction, found: Scope) -> None:
         if key in found.trajectories or (key, revision) in found.revisions:
             found.relabelings.add(head)
     found.shards = {row[0] for row in tx.rows(select(link.seq).where(any_of(link.sample_id, found.samples)))}
+
+
+def _find_lent(tx: Transaction, found: Scope) -> None:
+    """Add the samples of other runs that were found to answer a request of these trajectories."""
+    t, g, p, x = trajectories.c, goals.c, samples.c, sample_state.c
+    asked = _first(tx.rows(select(t.goal).where(any_of(t.trajectory_id, found.trajectories), t.goal != "")))
+    lent = select(g.goal_id).where(
+        g.method == ASKED_BY_ANOTHER,
+        any_of(g.hindsight_goal, asked),
+    )
+    found.lent = _first(tx.rows(lent))
+    made = select(x.sample_id, x.state).join(samples, p.sample_id == x.sample_id).where(any_of(p.goal_id, found.lent))
+    found.samples.update((row[0], row[1]) for row in tx.rows(made))
 
 
 def _find_derived(tx: Transaction, found: Scope) -> None:
@@ -251,7 +275,7 @@ def take_back(tx: Transaction, found: Scope, reason: str, *, now: datetime) -> C
 def purge(tx: Transaction, found: Scope, *, threads: Collection[str] = (), mark: Callable[[str], str] = str) -> None:
     """Remove every row of a scope, and what was said to `threads` and still waits for its trajectory.
 
-    Of model calls the cost stays, under `mark(call_key)`, and the words go.
+    Of model calls the cost stays, under `mark(call_key)`, and the words go; of goals of other runs, that there was one.
     """
     for table in metadata.sorted_tables:
         if table.name in KEPT or table is llm_calls:
@@ -264,6 +288,7 @@ def purge(tx: Transaction, found: Scope, *, threads: Collection[str] = (), mark:
     tx.rows(delete(evidence).where(waiting))
     tx.rows(delete(origins).where(any_of(origins.c.trajectory_id, found.trajectories)))
     _silence_calls(tx, found.trajectories, mark)
+    _silence_lent(tx, found.lent)
 
 
 def _belongs(table: Table, found: Scope) -> Any:
@@ -287,6 +312,15 @@ def _belongs(table: Table, found: Scope) -> Any:
     if table is derived:
         conditions.append(_made_of(found))
     return or_(*conditions)
+
+
+def _silence_lent(tx: Transaction, lent: Collection[str]) -> None:
+    """That another user's run has a goal stays, and no word of it."""
+    g, v = goals.c, verdicts.c
+    tx.rows(update(goals).where(any_of(g.goal_id, lent)).values(hindsight_goal="", detail="", requirements=None))
+    tx.rows(update(verdicts).where(any_of(v.goal_id, lent)).values(reason=""))
+    ended = _first(tx.rows(select(g.relabeling_id).where(any_of(g.goal_id, lent))))
+    tx.rows(update(relabelings).where(any_of(relabelings.c.relabeling_id, ended)).values(detail=""))
 
 
 def _silence_calls(tx: Transaction, ids: Collection[str], mark: Callable[[str], str]) -> None:

@@ -82,4 +82,5 @@ def test_the_interpreter_ends_with_work_pending(tmp_path: Path, how: str, code: 
     # Ctrl-C reaches the main thread: whether the tool, in another one, comes to its end before the run's is open.
     said = {"return": ["stayed"], "sys.exit": [None], "KeyboardInterrupt": ["stayed", None]}[how]
     assert second in [[("leave", one, False)] for one in said]
-    assert {"left": 1} in [r["counts"] for r in Reader(tmp_path / "journal").read({}).loose if r["k"] == "counters"]
+    counted = [r["counts"] for r in Reader(tmp_path / "journal").read({}).loose if r["k"] == "counters"]
+    assert 1 in [counts.get("left") for counts in counted], "and the tool that Ctrl-C did not reach may be late"

@@ -63,7 +63,7 @@ def sample(messages: Sequence[TrainMessage], **given: Any) -> Sample:
         "created_at": AT,
         **given,
     }
-    body = json.dumps([m.model_dump(mode="json") for m in messages])
+    body = json.dumps([m.model_dump(mode="json", exclude={"rewritten"}) for m in messages])
     values.setdefault("content_hash", hashlib.sha256(f"{values['goal']}{body}".encode()).hexdigest())
     values.setdefault(
         "sample_id", hashlib.sha256(f"{values['trajectory_id']}{values['content_hash']}".encode()).hexdigest()[:16]
