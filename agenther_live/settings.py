@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import logging
@@ -232,7 +233,11 @@ class Settings(BaseSettings):
                 raise ValueError("it is no file")
             toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{file} cannot be read: {error}") from None
+            marked = file.is_file() and file.read_bytes().startswith(codecs.BOM_UTF8)
+            why = "it begins with a byte-order mark: save it as UTF-8 without one" if marked else error
+            raise SettingsError(f"{file} cannot be read: {why}") from None
+        if "home" in toml():
+            raise SettingsError(f"{file}: home says where this file lies, so it cannot stand in it")
         return init_settings, env_settings, toml
 
 

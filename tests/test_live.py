@@ -463,6 +463,12 @@ def test_argument_beats_environment_beats_file(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "agenther.toml").write_text("theta = [")
     with pytest.raises(SettingsError, match=r"agenther\.toml cannot be read"):
         Live(tmp_path)
+    (tmp_path / "agenther.toml").write_bytes(b"\xef\xbb\xbftheta = 0.1\n")
+    with pytest.raises(SettingsError, match="byte-order mark"):
+        Live(tmp_path)
+    (tmp_path / "agenther.toml").write_text('home = "elsewhere"')
+    with pytest.raises(SettingsError, match="home says where this file lies"):
+        Live(tmp_path)
 
 
 def test_a_home_stays_where_it_was_when_the_process_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

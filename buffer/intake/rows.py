@@ -113,7 +113,10 @@ SAMPLE = (
 
 def json_text(value: Any) -> str:
     """Give a JSON-like value as text for a JSON column; what JSON cannot say is said as text."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a number beyond 64 bits, half a character
+        return orjson.dumps(storable(value), default=str).decode()
 
 
 def storable(value: Any) -> Any:

@@ -98,3 +98,9 @@ def test_facts_with_text_that_no_database_takes_are_taken(buffer: Buffer) -> Non
 def test_packing() -> None:
     for data in (b"", b"x", b"abc" * 10_000):
         assert rows.unpack(rows.pack(data), len(data)) == data
+
+
+def test_what_a_json_column_cannot_take_is_said_as_text() -> None:
+    assert rows.json_text({"n": 2**70, "half": "a\ud800", "far": [-(2**65)]}) == (
+        '{"n":"1180591620717411303424","half":"a?","far":["-36893488147419103232"]}'
+    )
