@@ -111,7 +111,8 @@ def demo(
         agents = [live.attach(agent) for agent in build_agents(world, seed=seed).values()]
         with _bar(console or quiet, budget) as bar:
             row = bar.add_task("agents at work", total=len(todo))
-            live.start()  # the worker ticks in its own thread while the agents run
+            live.tick()  # of nothing yet: what a worker needs is loaded before the agents are at work
+            live.start()  # it ticks in its own thread while they run
             run_all(agents, todo, lambda: bar.advance(row))
             bar.update(row, description="relabeling", total=None)
             live.run_until_idle()
