@@ -83,6 +83,7 @@ def pytest_collection_finish() -> None:
     """What the modules under test have made so far stays: the collector need not go through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # a test lets most of what it makes go by itself
 
 
 def common(factory: pytest.TempPathFactory) -> Path:
