@@ -241,7 +241,8 @@ class DuckDB:
                 finally:
                     driver.execute("ROLLBACK")
                 return Result(whole_numbers(table))
-            except (duckdb.Error, IndexError) as error:  # IndexError: the parser's own, on PIVOT
+            except (duckdb.Error, OSError, pa.ArrowException, IndexError) as error:
+                # What fails behind the first rows comes from Arrow's reader; IndexError is the parser's own, on PIVOT.
                 message = str(error)
             raise explain(message, _public_columns(driver))
 

@@ -210,6 +210,13 @@ def test_many_short_queries_are_never_hit_by_the_timer_of_another(filled: Buffer
         assert filled.sql("SELECT 1").fetchall() == [(1,)]
 
 
+def test_a_query_that_fails_behind_its_first_rows_says_why(filled: Buffer) -> None:
+    late = "SELECT CASE WHEN i = 900000 THEN error('too late') ELSE i END FROM range(1000000) AS t(i)"
+    with pytest.raises(QueryError, match="too late"):
+        filled.sql(late)
+    assert filled.sql("SELECT 1").fetchall() == [(1,)]
+
+
 ODD = """
 SELECT 1 AS n, 'a "b", c' AS t, NULL AS nothing, '' AS empty, 1.50::DECIMAL(4, 2) AS d, [1, 2] AS l,
        {'a': date '2026-01-02'} AS s, timestamp '2026-01-02 03:04:05' AS ts, true AS b, uuid() IS NULL AS u,
