@@ -343,7 +343,7 @@ def _has_ticked(home: Path, worker: Any, since: int) -> bool:
     return (note.exists() and note.stat().st_mtime_ns > since) or not worker.is_alive()
 
 
-@pytest.mark.slow
+@pytest.mark.faults  # tests/faults/test_kills.py kills workers in the default run
 def test_kill_9_at_any_moment_loses_and_doubles_nothing(home: Path) -> None:
     goods = failed_orders(20)
     rng = random.Random(2)
