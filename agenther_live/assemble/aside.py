@@ -28,7 +28,7 @@ def calls_aside(
     speaking = {scope_of.get(item["p"], 0) for item in ends if item.get("out")}
     if not speaking:
         return set()
-    outs = {item["p"]: set(item.get("out") or ()) for item in ends}
+    outs: dict[int, set[int]] = {item["p"]: set(item.get("out") or ()) for item in ends}
     asked: dict[int, set[int]] = {}
     for item in kinds.get("call", ()):
         asked.setdefault(item["s"], set()).update(item["add"])
