@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["stamped", "utcnow"]
+__all__ = ["read_stamp", "stamped", "utcnow"]
 
 
 def utcnow() -> datetime:
@@ -16,3 +16,13 @@ def stamped(when: datetime) -> str:
     """Give a time (naive is UTC) as JSON has it everywhere: ISO 8601 with microseconds and the mark of UTC."""
     aware = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     return aware.isoformat(timespec="microseconds")
+
+
+def read_stamp(text: str) -> datetime:
+    """Read what `stamped` wrote as a naive UTC time; without a mark it is UTC already.
+
+    Raises:
+        ValueError: it is no time.
+    """
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)

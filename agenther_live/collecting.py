@@ -8,6 +8,7 @@ through the young ones, and now and then through all of them: a third of the CPU
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,19 @@ def seldom_collected() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if _inside == 0:
-                gc.set_threshold(*_before)
+            if _inside:  # not in a child that was forked from within
+                _inside -= 1
+                if _inside == 0:
+                    gc.set_threshold(*_before)
+
+
+def _after_fork() -> None:
+    """In a forked child no block of another thread goes on, and nobody else would end it."""
+    global _lock, _inside
+    _lock = threading.Lock()
+    if _inside:
+        _inside = 0
+        gc.set_threshold(*_before)
+
+
+os.register_at_fork(after_in_child=_after_fork)

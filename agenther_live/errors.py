@@ -4,6 +4,7 @@
 
     AgentHERError
     ├── UsageError              what the caller asked for cannot be done as asked (CLI exit code 2)
+    │   ├── NoHome              a folder is looked into as a home, and is none
     │   ├── SettingsError       a setting has a value that is not allowed
     │   └── GraphError          the object given to `attach` is no compiled graph
     ├── HomeError               the home directory cannot be used
@@ -39,6 +40,7 @@ __all__ = [
     "JournalError",
     "ModelError",
     "MoveRefused",
+    "NoHome",
     "QueryError",
     "SettingsError",
     "ShardError",
@@ -58,6 +60,10 @@ class AgentHERError(Exception):
 
 class UsageError(AgentHERError):
     """What the caller asked for cannot be done as asked."""
+
+
+class NoHome(UsageError):
+    """A folder is looked into as a home, and is none."""
 
 
 class SettingsError(UsageError):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agenther_live.errors import HomeError, UsageError, WorkerRunning
+from agenther_live.errors import HomeError, NoHome, WorkerRunning
 
 __all__ = ["Home"]
 
@@ -82,7 +82,7 @@ class Home:
         """Refuse a folder that is no home: one that is looked for by a slip in its name is not made.
 
         Raises:
-            UsageError: naming the homes that may have been meant.
+            NoHome: naming the homes that may have been meant.
             HomeError: one cannot look.
         """
         if self.there:
@@ -90,7 +90,7 @@ class Home:
         what = "no folder, so no home" if self.path.is_file() else "no home: there is neither journal nor buffer in it"
         near = _homes_near(self.path)
         hint = f". Did you mean {' or '.join(map(str, near))}?" if near else "."
-        raise UsageError(
+        raise NoHome(
             f"{self.path} is {what}{hint} --home or AGENTHER_HOME names the home; an attached agent, `worker`, "
             "`tick`, `import` and `demo` make one"
         )

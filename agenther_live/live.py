@@ -11,13 +11,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from agenther_live.clock import stamped, utcnow
+from agenther_live.clock import utcnow
 from agenther_live.errors import HomeError, SettingsError, UsageError, WorkerRunning
 from agenther_live.evaluate import Evaluator, evaluator, told_apart
 from agenther_live.facts import current_trajectory
@@ -67,7 +66,7 @@ class Live:
 
     Raises:
         SettingsError: naming the wrong setting, its value and what is allowed.
-        UsageError: `read_only`, and there is no home.
+        NoHome: `read_only`, and there is none.
         HomeError: the home cannot be written, and `strict` is set.
     """
 
@@ -299,7 +298,6 @@ class Live:
             return True
         if not self._usable:
             return False
-        self._may_write()
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(self.home.held_by_worker())
@@ -444,11 +442,7 @@ class Live:
         from agenther_live import scheduler
 
         with self.buffer.hold():
-            figures = scheduler.status(self.home, self.buffer)
-        for name in ("last_tick_at", "oldest_pending_at"):
-            with contextlib.suppress(TypeError, ValueError):  # none, or a note that was damaged
-                figures[name] = stamped(datetime.fromisoformat(figures[name]))
-        return figures
+            return scheduler.status(self.home, self.buffer)
 
     def retract(self, *, where: str, reason: str, dry_run: bool = False) -> Retracted:
         """Take back the samples that an SQL condition over samples and trajectories chooses, and pairs made of them.

@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import orjson
 
-from agenther_live.clock import utcnow
+from agenther_live.clock import read_stamp, utcnow
 from agenther_live.errors import AgentHERError, UsageError
 
 __all__ = ["MAX_AGE_SECONDS", "PANEL", "Board", "served"]
@@ -122,7 +121,7 @@ class Board:
         now = utcnow()
         for name in ("last_tick", "oldest_pending"):
             said = figures.get(f"{name}_at")
-            when = None if said is None else datetime.fromisoformat(str(said)).replace(tzinfo=None)
+            when = None if said is None else read_stamp(str(said))
             figures[f"{name}_age_seconds"] = None if when is None else max(0.0, (now - when).total_seconds())
         figures["paused"] = figures.get("paused_reason") is not None
         return figures

@@ -232,7 +232,9 @@ class Settings(BaseSettings):
             if os.path.lexists(file) and not file.is_file():  # pydantic passes by what is no file
                 raise ValueError("it is no file")
             toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise SettingsError(f"{file} cannot be read: {error}") from None
+        except ValueError as error:
             marked = file.is_file() and file.read_bytes().startswith(codecs.BOM_UTF8)
             why = "it begins with a byte-order mark: save it as UTF-8 without one" if marked else error
             raise SettingsError(f"{file} cannot be read: {why}") from None

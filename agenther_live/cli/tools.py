@@ -25,21 +25,10 @@ from rich.progress import Progress
 from agenther_live import render
 from agenther_live.clock import stamped
 from agenther_live.errors import AgentHERError, SettingsError
-from agenther_live.home import Home
 from agenther_live.live import Live
 
 out = Console()
 err = Console(stderr=True)
-
-
-def home_of(home: Path | None) -> Home:
-    """Give the home that a verb is about; whether it is there is not asked."""
-    return Home(Path(os.path.abspath((home or Path("agenther")).expanduser())))
-
-
-def on_server() -> bool:
-    """Whether the environment names a buffer that can be asked without a home."""
-    return os.environ.get("AGENTHER_BUFFER", "").startswith("postgresql")
 
 
 def open_to_look(home: Path | None) -> Live:
@@ -49,8 +38,7 @@ def open_to_look(home: Path | None) -> Live:
 
 def open_existing(home: Path | None) -> Live:
     """Make the `Live` of a verb that writes into a home that must be there; before a buffer on a server it is made."""
-    if not on_server():
-        home_of(home).must_be_there()
+    open_to_look(home)
     return open_live(home)
 
 

@@ -21,15 +21,13 @@ from agenther_live.cli.options import (
 from agenther_live.cli.root import app
 from agenther_live.cli.tools import (
     bar,
-    home_of,
     log_as,
-    on_server,
     open_to_look,
     open_worker,
     show_result,
     stopping_on_signals,
 )
-from agenther_live.errors import AgentHERError
+from agenther_live.errors import AgentHERError, NoHome
 
 logger = logging.getLogger("agenther_live")
 
@@ -104,9 +102,13 @@ def status(
     max_lag_seconds: Annotated[float, typer.Option("--max-lag-seconds", min=0, help="What --check allows.")] = 60.0,
 ) -> None:
     """Show the funnel, drops, journal lag, last tick, spend, and why work pauses."""
-    if check and not home_of(home).there and not on_server():
-        raise AgentHERError(f"{home_of(home).path} is no home yet: is a worker up?")
-    with open_to_look(home) as live, live.buffer.hold():
+    try:
+        looked = open_to_look(home)
+    except NoHome:
+        if check:  # a probe may come before the worker has made it
+            raise AgentHERError(f"{home or 'agenther'} is no home yet: is a worker up?") from None
+        raise
+    with looked as live, live.buffer.hold():
         figures = live.status()
         show_result(as_json, figures, lambda: render.status(figures, live.buffer.funnel()))
         lag = figures["journal_lag_seconds"]

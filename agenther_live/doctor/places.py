@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from agenther_live import erase
+from agenther_live.clock import read_stamp
 from agenther_live.doctor.findings import Exam, Finding
 from agenther_live.errors import HomeError
 from agenther_live.journal import Reader
@@ -128,7 +129,7 @@ def check_clock(exam: Exam) -> Iterator[Finding]:
 def _noted(path: Path) -> datetime | None:
     try:
         note = orjson.loads(path.read_bytes())
-        return datetime.fromisoformat(note.get("at") or note.get("last_tick_at"))
+        return read_stamp(note.get("at") or note.get("last_tick_at"))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 

@@ -132,15 +132,15 @@ _LOW_WORDS = frozenset(["lowest", "smallest", "shortest", "fewest", "least", "ea
 def compile_goal(goal: str) -> tuple[Predicate, ...]:
     """All requirements of a goal that can be compiled, in the order of the text."""
     found: list[Predicate] = [*how_many(goal), *one_of(goal)]
-    taken: list[tuple[int, int]] = []
+    taken = bytearray(len(goal))  # 1 where a bound or count stands: asked by place, however many there are
     for pattern in (_BEFORE, _BEHIND):
         for match in pattern.finditer(goal):
-            if any(start < match.end("num") and match.start("num") < end for start, end in taken):
+            if any(taken[match.start("num") : match.end("num")]):
                 continue
             found.append(_bound(goal, match))
-            taken.append((match.start(), match.end()))
+            taken[match.start() : match.end()] = b"\1" * (match.end() - match.start())
     for match in _SUPERLATIVE.finditer(goal):
-        if any(start <= match.start() < end for start, end in taken):
+        if taken[match.start()]:
             continue  # "at most", "minimum of 3"
         before = goal[max(0, match.start() - 3) : match.start()].casefold()
         if match["any"] and (

@@ -7,6 +7,7 @@ Acme" limit what may be chosen.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,9 +57,11 @@ class OneOf:
 
 def how_many(goal: str) -> Iterator[HowMany]:
     """The questions of a goal for a number of things."""
+    endings: list[int] | None = None  # where clauses end; looked for once, since a goal may ask without an end
     for match in _ASKED.finditer(goal):
-        ending = _ENDS.search(goal, match.end())
-        end = ending.start() if ending else len(goal)
+        if endings is None:
+            endings = [ending.start() for ending in _ENDS.finditer(goal, match.end())]
+        end = endings[bisect_left(endings, match.end())]
         nouns: list[str] = []
         last = match.end()
         for word in _WORD.finditer(goal, last, end):

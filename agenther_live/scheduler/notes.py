@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from agenther_live.buffer.store import Buffer
-from agenther_live.clock import utcnow
+from agenther_live.clock import stamped, utcnow
 from agenther_live.home import Home
 from agenther_live.journal import Reader
 from agenther_live.mixing import figures as mixing_figures
@@ -25,7 +25,7 @@ def status(home: Home, buffer: Buffer) -> dict[str, Any]:
         last |= orjson.loads(home.last_tick.read_bytes())
     figures = buffer.status()
     if (oldest := figures["oldest_pending_at"]) is not None:
-        figures["oldest_pending_at"] = oldest.isoformat(timespec="milliseconds")
+        figures["oldest_pending_at"] = stamped(oldest)
     figures |= {"diversity": mixing_figures(buffer, buffer.settings.formats), "tools": tool_kinds(buffer)}
     return figures | trust_figures(buffer) | last | {"journal_lag_bytes": lag.bytes, "journal_lag_seconds": lag.seconds}
 
@@ -33,7 +33,7 @@ def status(home: Home, buffer: Buffer) -> dict[str, Any]:
 def remember(parts: Parts, report: TickReport) -> None:
     """Leave a note of the tick for `status`, which must not wait for the buffer to know whether the worker lives."""
     note = {
-        "last_tick_at": utcnow().isoformat(timespec="milliseconds"),
+        "last_tick_at": stamped(utcnow()),
         "last_tick_seconds": round(report.seconds, 3),
         "ticks": next(parts.ticks),
         "paused_reason": report.paused,

@@ -427,7 +427,7 @@ def _stopped_after(seconds: float, driver: Any) -> Iterator[None]:
     timer.start()
     try:
         yield
-    except duckdb.InterruptException:
+    except (duckdb.InterruptException, OSError):  # the latter from Arrow's reader, behind the first rows
         if not stopped:
             raise
         raise QueryError(

@@ -210,6 +210,11 @@ def test_many_short_queries_are_never_hit_by_the_timer_of_another(filled: Buffer
         assert filled.sql("SELECT 1").fetchall() == [(1,)]
 
 
+def test_the_time_limit_holds_behind_the_first_rows(filled: Buffer) -> None:
+    with pytest.raises(QueryError, match=r"stopped after 0\.05 s"):
+        filled.sql("SELECT hash(i) FROM range(1000000000) AS t(i)", seconds=0.05)
+
+
 def test_a_query_that_fails_behind_its_first_rows_says_why(filled: Buffer) -> None:
     late = "SELECT CASE WHEN i = 900000 THEN error('too late') ELSE i END FROM range(1000000) AS t(i)"
     with pytest.raises(QueryError, match="too late"):

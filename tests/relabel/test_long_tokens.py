@@ -10,7 +10,7 @@ import pytest
 from agenther_live.relabel.mentions import figures, find_mentions, fold
 from agenther_live.relabel.predicates import compile_goal
 
-LENGTH = 50_000
+LENGTH = 100_000
 
 
 @pytest.mark.parametrize("piece", ["x", "1", "1x", "x-1", "a.", "a@", "1,", "1 ", "Xx ", '"a', " "])
@@ -19,6 +19,13 @@ def test_reading_is_linear(piece: str) -> None:
     assert compile_goal(text) == ()
     for read in (find_mentions, figures, fold):
         read(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["how many ", "how many x, and please ", '"acme" or ', "not from Acme, ", "at most 3 "]
+)
+def test_many_requirements_are_compiled_in_linear_time(piece: str) -> None:
+    assert len(compile_goal("order " + piece * (LENGTH // len(piece)))) > 0
 
 
 def test_what_is_meant_is_still_found_behind_them() -> None:
