@@ -1,8 +1,8 @@
 """Python's garbage collector, asked to come less often while much is read at once.
 
-A batch of the journal is a hundred thousand small objects that all live until it is stored, and none of them is garbage
-in a cycle. The collector comes for every 700 objects (2,000 since Python 3.13) that were made and not let go, and looks
-through the young ones, and now and then through all of them: a third of the CPU that taking in a batch costs.
+A batch of the journal is a few hundred thousand small objects that all live until it is stored, and none of them is
+garbage in a cycle. The collector comes for every 700 objects (2,000 since Python 3.13) that were made and not let go,
+and looks through the young ones, and now and then through all of them: a third of the CPU that taking in a batch costs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 __all__ = ["seldom_collected"]
 
-_YOUNG = 50_000
+_YOUNG = 1_000_000  # more than are alive in a batch of 16 MB
 _lock = threading.Lock()
 _inside = 0
 _before = (0, 0, 0)
@@ -23,10 +23,11 @@ _before = (0, 0, 0)
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Let the collector come for every 50,000 objects only, until the last such block of the process ends.
+    """Let the collector come for every 1,000,000 objects only, until the last such block of the process ends.
 
-    It is never off: what other threads leave behind meanwhile is still found. Where it is off already, or comes less
-    often than that, nothing changes.
+    It is never off: what other threads leave behind meanwhile is still found, at the end of the block at the latest.
+    So let go of what was read before it ends: what is alive then is looked through. Where the collector is off already,
+    or comes less often than that, nothing changes.
     """
     global _inside, _before
     with _lock:

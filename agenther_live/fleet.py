@@ -14,9 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from agenther_live.buffer.store import Buffer
 from agenther_live.clock import utcnow
+from agenther_live.collecting import seldom_collected
 from agenther_live.errors import ShardError, UsageError
 from agenther_live.home import Home
 from agenther_live.journal import Batch, Cursor, Reader
@@ -28,6 +30,7 @@ __all__ = [
     "Taken",
     "check_folder",
     "drain",
+    "holds_shards",
     "parts_of",
     "says_something",
     "take_batch",
@@ -67,12 +70,13 @@ def take_journal(buffer: Buffer, reader: Reader, *, stop: threading.Event | None
     """Turn what the journal holds into trajectories; a segment goes when its facts are safe in the buffer."""
     taken, more = Taken(), True
     while more and not (stop is not None and stop.is_set()):
-        with buffer.hold():  # per batch: between two, whoever waits for the file gets it
+        with buffer.hold(), seldom_collected():  # per batch: between two, whoever waits for the file gets it
             cursors = buffer.cursors()
             batch = reader.read(cursors)
             taken += take_batch(buffer, batch, cursors)
-        reader.collect(batch.cursors)
-        more = batch.more
+            done, more = batch.cursors, batch.more
+            del batch  # before the collector comes again
+        reader.collect(done)
     return taken
 
 
@@ -122,9 +126,15 @@ def check_folder(buffer: Buffer, home: Home) -> None:
     Raises:
         ShardError: the last published shard is not in this home's manifest.
     """
-    last = buffer.last_shard()
-    if last is not None and all(entry.seq != last for entry in Manifest(home.shards).entries()):
+    if not holds_shards(buffer, home.shards):
         raise ShardError(
-            f"{home.shards} does not hold shard {last}, which this buffer has published: every worker that emits must "
-            "see one folder of shards (mount it there), and others work with --only ingest or --only relabel"
+            f"{home.shards} does not hold shard {buffer.last_shard()}, which this buffer has published: every worker "
+            "that emits must see one folder of shards (mount it there), and others work with --only ingest or --only "
+            "relabel"
         )
+
+
+def holds_shards(buffer: Buffer, root: Path) -> bool:
+    """Whether this is the folder that the buffer's shards are in."""
+    last = buffer.last_shard()
+    return last is None or any(entry.seq == last for entry in Manifest(root).entries())

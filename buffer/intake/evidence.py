@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, or_, select
 
@@ -17,7 +17,7 @@ from agenther_live.buffer.schema import evidence, run_heads, state
 from agenther_live.ids import content_hash
 from agenther_live.trajectory import Evidence, EvidenceSource
 
-__all__ = ["Statement", "add_statements", "addresses", "bind", "evidence_of", "stated", "statement_of"]
+__all__ = ["Statement", "addresses", "evidence_of", "stated", "statement_of", "take_statements"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC).replace(tzinfo=None)
 _SOURCES: frozenset[EvidenceSource] = frozenset({"person", "reward", "evaluator", "judge", "terminal"})
@@ -65,9 +65,8 @@ def statement_of(record: Mapping[str, Any]) -> Statement:
     """Read a `feedback` record of the journal; a record without an id is known by its content."""
     source = record.get("source")
     known: EvidenceSource = source if source in _SOURCES else "person"
-    told = {key: value for key, value in record.items() if key != "_id"}
     return Statement(
-        evidence_id=str(record.get("feedback_id") or content_hash(told)),
+        evidence_id=str(record.get("feedback_id") or _content_id(record)),
         to_trajectory=_name(record.get("trajectory_id") or record.get("trajectory_root") or record.get("r")),
         to_run=_name(record.get("run_id")),
         to_thread=_name(record.get("thread_id")),
@@ -80,6 +79,10 @@ def statement_of(record: Mapping[str, Any]) -> Statement:
         comment=_text(record.get("comment")),
         at=moment(record.get("at")),
     )
+
+
+def _content_id(record: Mapping[str, Any]) -> str:
+    return content_hash({key: value for key, value in record.items() if key != "_id"})
 
 
 def addresses(one: Statement) -> Iterator[str]:
@@ -136,42 +139,17 @@ def _name(value: Any) -> str | None:
     return None if text is None else text.replace("\x00", "\ufffd")
 
 
-def add_statements(tx: Transaction, statements: Iterable[Statement], *, now: datetime) -> list[str]:
-    """Store the statements that are not known yet, unbound; give their ids."""
-    wanted = {statement.evidence_id: statement for statement in statements}
-    if not wanted:
-        return []
-    known = tx.rows(select(evidence.c.evidence_id).where(any_of(evidence.c.evidence_id, wanted)))
-    for (evidence_id,) in known:
-        del wanted[evidence_id]
-    rows = [
-        (
-            one.evidence_id,
-            None,
-            one.ambiguous,
-            one.ambiguous,
-            one.to_trajectory,
-            one.to_run,
-            one.to_thread,
-            thread_hash(one.to_thread),
-            one.to_agent,
-            one.source,
-            one.key,
-            one.success,
-            one.score,
-            one.value,
-            one.comment,
-            one.at,
-            now,
-        )
-        for one in wanted.values()
-    ]
-    tx.insert(evidence, _COLUMNS, rows)
-    return list(wanted)
+class _Address(NamedTuple):
+    """What a statement is about, as it was said."""
+
+    to_trajectory: str | None
+    to_run: str | None
+    to_thread: str | None
+    to_agent: str | None
+    at: datetime | None
 
 
-@dataclass(frozen=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     trajectory_id: str
     root_key: str
     run_id: str | None
@@ -180,25 +158,92 @@ class _Candidate:
     began: datetime
 
 
-def bind(
+def take_statements(
     tx: Transaction,
+    statements: Iterable[Statement],
     *,
-    new: Collection[str] = (),
+    now: datetime,
     threads: Collection[int] = (),
     run_ids: Collection[str] = (),
     ids: Collection[str] = (),
     gone: Collection[str] = (),
-) -> set[str]:
-    """Bind evidence to trajectories; give the ids of the trajectories whose evidence changed.
+) -> tuple[int, set[str]]:
+    """Store the statements that are not known yet, and bind them, and what was said before, to trajectories.
+
+    Gives how many were new, and the ids of the trajectories whose evidence changed.
 
     Args:
         tx: the writing transaction; the runs of this ingest are in it already.
-        new: evidence stored just now.
+        statements: what was said; what is known by its id is left as it is.
+        now: when they came, naive UTC.
         threads: hashes of threads in which runs arrived or moved: what was said there is bound anew.
         run_ids: callers' ids of runs that arrived: what waited for them is bound.
         ids: root keys and trajectory ids that arrived: what waited for them is bound.
         gone: trajectories that were merged into others: what was bound to them is bound anew.
     """
+    waiting = _said_before(tx, threads, run_ids, ids, gone)
+    new = _unknown(tx, statements)
+    if not waiting and not new:
+        return 0, set()
+    find = _Finder.load(tx, [*(address for *_, address in waiting), *map(_address, new)])
+    changed: set[str] = set()
+    updates = []
+    for evidence_id, bound, ambiguous, doubted, address in waiting:
+        found, guess = find(address)
+        if (found, guess or doubted) != (bound, ambiguous):
+            updates.append((evidence_id, found, guess or doubted))
+            changed.update(key for key in (bound, found) if key is not None)
+    tx.update(evidence, ("evidence_id",), ("trajectory_id", "ambiguous"), updates)
+    rows = []
+    for one in new:
+        found, guess = find(_address(one))
+        rows.append(_row(one, found, guess or one.ambiguous, now))
+        if found is not None:
+            changed.add(found)
+    tx.insert(evidence, _COLUMNS, rows)
+    return len(new), changed
+
+
+def _unknown(tx: Transaction, statements: Iterable[Statement]) -> list[Statement]:
+    """Give those that are not stored yet; of several with one id the last."""
+    wanted = {statement.evidence_id: statement for statement in statements}
+    if wanted:
+        for (evidence_id,) in tx.rows(select(evidence.c.evidence_id).where(any_of(evidence.c.evidence_id, wanted))):
+            wanted.pop(evidence_id, None)
+    return list(wanted.values())
+
+
+def _address(one: Statement) -> _Address:
+    return _Address(one.to_trajectory, one.to_run, one.to_thread, one.to_agent, one.at)
+
+
+def _row(one: Statement, bound: str | None, ambiguous: bool, now: datetime) -> tuple[Any, ...]:
+    """Give the row of `store.evidence`, in the order of _COLUMNS."""
+    return (
+        one.evidence_id,
+        bound,
+        ambiguous,
+        one.ambiguous,
+        one.to_trajectory,
+        one.to_run,
+        one.to_thread,
+        thread_hash(one.to_thread),
+        one.to_agent,
+        one.source,
+        one.key,
+        one.success,
+        one.score,
+        one.value,
+        one.comment,
+        one.at,
+        now,
+    )
+
+
+def _said_before(
+    tx: Transaction, threads: Collection[int], run_ids: Collection[str], ids: Collection[str], gone: Collection[str]
+) -> list[tuple[str, str | None, bool, bool, _Address]]:
+    """Load what was said before about what arrived: id, what it is bound to, ambiguous, doubted, address."""
     e = evidence.c
     columns = select(
         e.evidence_id,
@@ -214,7 +259,6 @@ def bind(
     unbound = e.trajectory_id.is_(None)
     rows: dict[str, tuple[Any, ...]] = {}
     for values, condition in (
-        (new, any_of(e.evidence_id, new)),
         (threads, any_of(e.to_hash, threads)),
         (run_ids, and_(unbound, any_of(e.to_run, run_ids))),
         (ids, and_(unbound, any_of(e.to_trajectory, ids))),
@@ -222,18 +266,7 @@ def bind(
     ):
         if values:
             rows.update((row[0], row) for row in tx.rows(columns.where(tx.locate(evidence, condition))))
-    if not rows:
-        return set()
-    find = _Finder.load(tx, list(rows.values()))
-    changed: set[str] = set()
-    updates = []
-    for evidence_id, bound, ambiguous, doubted, *address in rows.values():
-        found, guess = find(*address)
-        if (found, guess or doubted) != (bound, ambiguous):
-            updates.append((evidence_id, found, guess or doubted))
-            changed.update(key for key in (bound, found) if key is not None)
-    tx.update(evidence, ("evidence_id",), ("trajectory_id", "ambiguous"), updates)
-    return changed
+    return [(*row[:4], _Address(*row[4:])) for row in rows.values()]
 
 
 class _Finder:
@@ -252,10 +285,10 @@ class _Finder:
                 self._by_thread.setdefault(one.thread_id, {}).setdefault(one.trajectory_id, one)
 
     @classmethod
-    def load(cls, tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> _Finder:
-        ids = {row[4] for row in rows if row[4] is not None}
-        run_ids = {row[5] for row in rows if row[5] is not None}
-        hashes = {thread_hash(row[6]) for row in rows if row[6] is not None}
+    def load(cls, tx: Transaction, addresses: Sequence[_Address]) -> _Finder:
+        ids = {one.to_trajectory for one in addresses if one.to_trajectory is not None}
+        run_ids = {one.to_run for one in addresses if one.to_run is not None}
+        hashes = {thread_hash(one.to_thread) for one in addresses if one.to_thread is not None}
         r = run_heads.c
         wanted = []
         if ids:
@@ -277,14 +310,9 @@ class _Finder:
             known = tx.rows(select(s.trajectory_id).where(any_of(s.trajectory_id, ids), s.merged_into.is_(None)))
         return cls(candidates, {row[0] for row in known})
 
-    def __call__(
-        self,
-        to_trajectory: str | None,
-        to_run: str | None,
-        to_thread: str | None,
-        agent: str | None,
-        at: datetime | None,
-    ) -> tuple[str | None, bool]:
+    def __call__(self, address: _Address) -> tuple[str | None, bool]:
+        """Give the trajectory that is meant, or None, and whether that is a guess."""
+        to_trajectory, to_run, to_thread, agent, at = address
         if to_trajectory is not None:
             if to_trajectory in self._known:
                 return to_trajectory, False

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from agenther_live.assemble import Told
 from agenther_live.buffer.engines.engine import Transaction, any_of
-from agenther_live.buffer.intake.evidence import add_statements, bind, stated
+from agenther_live.buffer.intake.evidence import stated, take_statements
 from agenther_live.buffer.intake.rows import storable_trajectory
 from agenther_live.buffer.intake.trajectories import Written, mark_unsettled, put
 from agenther_live.buffer.schema import state
@@ -49,5 +49,6 @@ def add_trajectories(
     new = [storable_trajectory(trajectory) for key, trajectory in by_id.items() if key not in known]
     put(tx, [Written(Told.of(trajectory)) for trajectory in new], now=now, settings=settings)
     said = [replace(stated(one), to_trajectory=trajectory.trajectory_id) for trajectory, told in items for one in told]
-    mark_unsettled(tx, bind(tx, new=add_statements(tx, said, now=now)))
+    _, changed = take_statements(tx, said, now=now)
+    mark_unsettled(tx, changed)
     return ImportReport(len(new), len(items) - len(new), given - len(items))

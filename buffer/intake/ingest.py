@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from agenther_live.assemble import Told
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake import rows as shape
-from agenther_live.buffer.intake.evidence import add_statements, addresses, bind, moment, statement_of
+from agenther_live.buffer.intake.evidence import addresses, moment, statement_of, take_statements
 from agenther_live.buffer.intake.heads import Known, keys_of, load_heads, put_heads, related
 from agenther_live.buffer.intake.resolve import Group, RunHead, head_of, resolve, thread_hash
 from agenther_live.buffer.intake.trajectories import (
@@ -74,6 +74,14 @@ class _Arrivals:
     parts: list[tuple[Any, ...]] = field(default_factory=list)
 
 
+@dataclass
+class _Moves:
+    """Trajectories that got a new revision, and are to be settled anyway, and those that were merged into others."""
+
+    revised: set[str] = field(default_factory=set)
+    merged: set[str] = field(default_factory=set)
+
+
 def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, tell: Tell) -> IngestReport:
     """Take in a batch of the journal's reader; the caller commits."""
     report = IngestReport()
@@ -88,10 +96,10 @@ def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, 
         known = load_heads(tx, any_of(run_heads.c.root_key, delivered))  # late facts name their run, not its thread
     arrivals = _arrivals(tx, batch, known, report)
     _put_facts(tx, arrivals)
-    gone: set[str] = set()
+    moves = _Moves()
     if arrivals.heads:
-        gone = _regroup(tx, arrivals, known, now=now, settings=settings, tell=tell, report=report)
-    _take_evidence(tx, batch, arrivals, gone, now=now, report=report)
+        moves = _regroup(tx, arrivals, known, now=now, settings=settings, tell=tell, report=report)
+    _take_evidence(tx, batch, arrivals, moves, now=now, report=report)
     report.abandoned = expire(tx, now=now, ttl=settings.interrupted_ttl_seconds)
     _count(tx, batch, report)
     _save_cursors(tx, batch.cursors, now)
@@ -207,8 +215,8 @@ def _regroup(
     settings: Settings,
     tell: Tell,
     report: IngestReport,
-) -> set[str]:
-    """Decide anew who the trajectories of every touched thread are; give those that were merged into others."""
+) -> _Moves:
+    """Decide anew who the trajectories of every touched thread are."""
     known = related(tx, arrivals.heads, known)
     heads = {key: one.head for key, one in known.items()} | arrivals.heads
     expired_before = now.replace(tzinfo=UTC).timestamp() - settings.interrupted_ttl_seconds
@@ -225,7 +233,7 @@ def _regroup(
         for key, group in groups.items()
         if key not in stored or stored[key].merged_into is not None or stored[key].runs_hash != runs_hashes[key]
     ]
-    _assemble_all(tx, changed, stored, runs_hashes, arrivals, now, settings, tell, report)
+    revised = _assemble_all(tx, changed, stored, runs_hashes, arrivals, now, settings, tell, report)
     remade = {group.trajectory_id for group in changed}
     moved: list[tuple[Stored, Status, datetime | None]] = [
         (stored[key], group.status, moment(group.waiting_since))
@@ -243,7 +251,7 @@ def _regroup(
     }
     retire(tx, [stored[key] for key in lost], lost)
     put_heads(tx, groups.values(), known, arrivals.hashes)
-    return set(lost)
+    return _Moves(revised, set(lost))
 
 
 def _assemble_all(
@@ -256,14 +264,17 @@ def _assemble_all(
     settings: Settings,
     tell: Tell,
     report: IngestReport,
-) -> None:
-    # In parts: what was assembled is written and let go.
+) -> set[str]:
+    """Assemble these and store them, in parts: what was written is let go. Gives those that got a new revision."""
+    revised: set[str] = set()
     for start in range(0, len(changed), _PART):
         part = changed[start : start + _PART]
         missing = {head.root_key for group in part for head in group.runs} - set(arrivals.facts)
         facts = {**_load_facts(tx, list(missing)), **arrivals.facts} if missing else arrivals.facts
         written = _assemble_some(part, facts, stored, runs_hashes, tell, report)
-        report.trajectories += put(tx, written, now=now, settings=settings)
+        revised |= put(tx, written, now=now, settings=settings)
+    report.trajectories += len(revised)
+    return revised
 
 
 def _assemble_some(
@@ -307,20 +318,20 @@ def _assemble_some(
 
 
 def _take_evidence(
-    tx: Transaction, batch: Batch, arrivals: _Arrivals, gone: set[str], *, now: datetime, report: IngestReport
+    tx: Transaction, batch: Batch, arrivals: _Arrivals, moves: _Moves, *, now: datetime, report: IngestReport
 ) -> None:
-    new = add_statements(tx, map(statement_of, _feedback(batch)), now=now)
-    report.evidence += len(new)
     heads = arrivals.heads.values()
-    changed = bind(
+    new, changed = take_statements(
         tx,
-        new=new,
+        map(statement_of, _feedback(batch)),
+        now=now,
         threads={h for head in heads if (h := thread_hash(head.thread_id)) is not None},
         run_ids={head.run_id for head in heads if head.run_id is not None},
         ids={head.root_key for head in heads} | {head.explicit_id for head in heads if head.explicit_id is not None},
-        gone=gone,
+        gone=moves.merged,
     )
-    mark_unsettled(tx, changed)
+    report.evidence += new
+    mark_unsettled(tx, changed - moves.revised)
 
 
 def expire(tx: Transaction, *, now: datetime, ttl: float) -> int:
@@ -363,9 +374,7 @@ def _count(tx: Transaction, batch: Batch, report: IngestReport) -> None:
 
 def _save_cursors(tx: Transaction, moved: Mapping[str, Cursor], now: datetime) -> None:
     known = load_cursors(tx)  # only what moved, so that `updated_at` says when a writer was last heard of
-    moved = {writer: cursor for writer, cursor in moved.items() if known.get(writer) != cursor}
-    if not moved:
-        return
-    tx.rows(delete(cursors).where(any_of(cursors.c.writer, moved)))
-    names = ("writer", "segment", "offset", "read_segment", "read_offset", "updated_at")
-    tx.insert(cursors, names, [(writer, *cursor, now) for writer, cursor in moved.items()])
+    rows = [(writer, *cursor, now) for writer, cursor in moved.items() if known.get(writer) != cursor]
+    names = ("segment", "offset", "read_segment", "read_offset", "updated_at")
+    tx.update(cursors, ("writer",), names, [row for row in rows if row[0] in known])
+    tx.insert(cursors, ("writer", *names), [row for row in rows if row[0] not in known])

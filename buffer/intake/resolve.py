@@ -7,13 +7,17 @@ run it resumes ends where it would have ended the other way round. (DESIGN.md, "
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from agenther_live.trajectory import Status
 
 __all__ = ["Group", "RunHead", "head_of", "resolve", "thread_hash"]
+
+_UNFINISHED = frozenset({"error", "cancelled", "abandoned"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Group:
         return self.runs[self.shared :]
 
 
+@lru_cache(maxsize=10_000)  # asked several times a run
 def thread_hash(thread_id: str | None) -> int | None:
     """Hash a thread id to 63 bits: the buffer finds threads by it, a number scans five times faster than text."""
     if thread_id is None:
@@ -168,9 +173,11 @@ class _Resolver:
         return max(earlier, key=lambda run: run.order) if earlier else (waiting[0] if waiting else None)
 
     def resume(self, head: RunHead, parent: RunHead) -> None:
-        """Go on where `parent` waited; where another run has done so already, fork."""
+        """Go on where `parent` waited; where another run has done so already, fork, unless that one came to nothing."""
         trajectory = self.group_of[parent.root_key]
-        if parent.root_key not in self.continued:
+        last = trajectory.last
+        again = last.resumes == head.resumes and last.status in _UNFINISHED and last.order < head.order
+        if parent.root_key not in self.continued or again:
             self.join(trajectory, head, after=parent)
             return
         shared = trajectory.runs[: trajectory.runs.index(parent) + 1]
@@ -201,6 +208,16 @@ class _Resolver:
             self.by_agent.setdefault((head.thread_id, head.agent), {})[group.trajectory_id] = group
 
 
+def _overtaken(group: Group, new_inputs: Sequence[RunHead]) -> bool:
+    """Whether a new input came behind a group's last run; `new_inputs` are those of its thread and agent, by time.
+
+    The latest come first: a thread may hold thousands of runs that wait.
+    """
+    mine = {run.root_key for run in group.runs}
+    later = itertools.takewhile(lambda run: run.order > group.last.order, reversed(new_inputs))
+    return any(run.root_key not in mine for run in later)
+
+
 def resolve(heads: Iterable[RunHead], *, expired_before: float) -> list[Group]:
     """Sort runs into trajectories, and say how each stands.
 
@@ -220,11 +237,7 @@ def resolve(heads: Iterable[RunHead], *, expired_before: float) -> list[Group]:
         if last.status != "interrupted":
             continue
         group.waiting_since = last.ended_at
-        mine = {run.root_key for run in group.runs}
-        overtaken = last.thread_id is not None and any(
-            run.order > last.order and run.root_key not in mine
-            for run in new_inputs.get((last.thread_id, last.agent), ())
-        )
-        if overtaken or last.ended_at < expired_before:
+        inputs = () if last.thread_id is None else new_inputs.get((last.thread_id, last.agent), ())
+        if _overtaken(group, inputs) or last.ended_at < expired_before:
             group.status = "abandoned"
     return groups

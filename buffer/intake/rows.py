@@ -7,7 +7,7 @@ the other columns are what people query.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -114,8 +114,15 @@ SAMPLE = (
 def json_text(value: Any) -> str:
     """Give a JSON-like value as text for a JSON column; what JSON cannot say is said as text."""
     try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a number beyond 64 bits, half a character, an object
+        return _odd_json_text(value)
+
+
+def _odd_json_text(value: Any) -> str:
+    try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # a number beyond 64 bits, half a character
+    except TypeError:
         return orjson.dumps(storable(value), default=str).decode()
 
 
@@ -138,7 +145,8 @@ def storable_trajectory(trajectory: Trajectory) -> Trajectory:
     """Give the trajectory itself, or where its text cannot be stored as it is, one that can."""
     try:
         trajectory.model_dump_json(exclude_unset=True)
-    except PydanticSerializationError:
+        "".join(trajectory.nested).encode()  # names of fields pass pydantic unseen
+    except (PydanticSerializationError, UnicodeEncodeError):
         return Trajectory.model_validate(storable(trajectory.model_dump(exclude_unset=True)))
     return trajectory
 
@@ -227,30 +235,23 @@ def run_rows(told: Told) -> Iterable[tuple[Any, ...]]:
 def message_rows(told: Told) -> Iterable[tuple[Any, ...]]:
     """Give the rows of `store.messages`, in the order of MESSAGE."""
     fields = told.fields
-    yield from _conversation(fields, "", fields["messages"], fields["context_len"])
-    for path, messages in fields["nested"].items():
-        yield from _conversation(fields, path, messages, 0)
-
-
-def _conversation(
-    fields: Mapping[str, Any], path: str, messages: Sequence[Mapping[str, Any]], context_len: int
-) -> Iterable[tuple[Any, ...]]:
     key, revision = fields["trajectory_id"], fields["revision"]
-    for index, message in enumerate(messages):
-        get = message.get
-        content, calls = get("content"), get("tool_calls")
-        yield (
-            key,
-            revision,
-            path,
-            index,
-            message["role"],
-            content if content is None or isinstance(content, str) else json_text(content),
-            json_text([_call(call) for call in calls]) if calls else None,
-            get("tool_call_id"),
-            get("name"),
-            index < context_len,
-        )
+    for path, messages in (("", fields["messages"]), *fields["nested"].items()):
+        context_len = 0 if path else fields["context_len"]
+        for index, message in enumerate(messages):
+            content, calls = message.get("content"), message.get("tool_calls")
+            yield (
+                key,
+                revision,
+                path,
+                index,
+                message["role"],
+                content if content is None or isinstance(content, str) else json_text(content),
+                json_text([_call(call) for call in calls]) if calls else None,
+                message.get("tool_call_id"),
+                message.get("name"),
+                index < context_len,
+            )
 
 
 _CALL, _FUNCTION = frozenset({"id", "type", "function"}), frozenset({"name", "arguments"})

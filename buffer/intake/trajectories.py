@@ -24,6 +24,25 @@ __all__ = ["Stored", "Written", "load", "load_states", "mark_unsettled", "put", 
 _log = logging.getLogger("agenther_live.buffer")
 
 STATE = tuple(column.name for column in state.columns)
+_NEW = (
+    "trajectory_id",
+    "revision",
+    "status",
+    "outcome",
+    "outcome_rev",
+    "stage",
+    "stage_at",
+    "needs_settle",
+    "settled_revision",
+    "attempts",
+    "waiting_since",
+    "held_out",
+    "priority",
+    "source",
+    "answers",
+    "needs_sample",
+    "runs_hash",
+)
 _REVISED = (
     "revision",
     "status",
@@ -71,6 +90,9 @@ class Stored:
     merged_into: str | None
     leased_by: str | None = None
     leased_until: datetime | None = None
+    recoverable: bool | None = None
+    proposed: bool | None = None
+    relabel_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,8 +132,8 @@ def load(tx: Transaction, revisions: Mapping[str, int]) -> dict[str, Trajectory]
     }
 
 
-def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings: Settings) -> int:
-    """Store trajectories and their state; give how many got a new revision.
+def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings: Settings) -> set[str]:
+    """Store trajectories and their state; give those that got a new revision, all of them to be settled.
 
     What came out word for word as it was gets no new revision. A status that the table of moves does not allow
     leaves the trajectory as it was; that is logged.
@@ -133,7 +155,7 @@ def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings:
         (unchanged if same else kept).append(one)
     _append(tx, [one.told for one in kept], now)
     _supersede(tx, [one.old for one in kept if one.old is not None and one.old.merged_into is None])
-    tx.insert(state, STATE, [_new_state(one, now, settings) for one in kept if one.old is None])
+    tx.insert(state, _NEW, [_new_state(one, now, settings) for one in kept if one.old is None])
     tx.update(
         state,
         ("trajectory_id",),
@@ -146,7 +168,7 @@ def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings:
         ("runs_hash", "waiting_since"),
         [(one.trajectory_id, one.runs_hash, one.waiting_since) for one in unchanged],
     )
-    return len(kept)
+    return {one.trajectory_id for one in kept}
 
 
 def _same(new: Told, old: Trajectory | None) -> bool:
@@ -191,34 +213,27 @@ def _is_held_out(told: Told, settings: Settings) -> bool:
 
 
 def _new_state(one: Written, now: datetime, settings: Settings) -> tuple[Any, ...]:
+    """Give the row of `store.state` of a new trajectory, in the order of _NEW; all other columns are null."""
     fields = one.told.fields
-    made = Stored(
-        trajectory_id=fields["trajectory_id"],
-        revision=fields["revision"],
-        status=fields["status"],
-        outcome="unknown",
-        outcome_source=None,
-        outcome_reason=None,
-        outcome_rev=0,
-        reward=None,
-        stage="waiting",
-        stage_at=now,
-        needs_settle=True,
-        settled_revision=0,
-        settle_at=None,
-        attempts=0,
-        retry_at=None,
-        relabeling_id=None,
-        waiting_since=one.waiting_since,
-        held_out=_is_held_out(one.told, settings),
-        priority=0.0,
-        source=one.told.source,
-        answers=one.answers,
-        needs_sample=False,
-        runs_hash=one.runs_hash,
-        merged_into=None,
+    return (
+        fields["trajectory_id"],
+        fields["revision"],
+        fields["status"],
+        "unknown",
+        0,
+        "waiting",
+        now,
+        True,
+        0,
+        0,
+        one.waiting_since,
+        _is_held_out(one.told, settings),
+        0.0,
+        one.told.source,
+        one.answers,
+        False,
+        one.runs_hash,
     )
-    return tuple(getattr(made, name) for name in STATE)
 
 
 def _revised_state(one: Written, old: Stored, now: datetime, settings: Settings) -> tuple[Any, ...]:

@@ -1,11 +1,13 @@
 """What is stored of plain data is what the model would have stored, and what the model refuses is refused."""
 
 import copy
+import gc
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from agenther_live import assemble as assembling
 from agenther_live.assemble import Told, assemble, tell
 from agenther_live.buffer.intake import rows
 from agenther_live.trajectory import Trajectory
@@ -62,3 +64,17 @@ def test_what_the_model_changes_is_stored_as_the_model_has_it() -> None:
     told = Told(fields)
     assert made_of(told) == made_of(Told.of(told.trajectory))
     assert b'"prompt_tokens":30,' in told.payload()
+
+
+def test_nothing_of_an_assembly_waits_for_the_collector() -> None:
+    facts = [run("a", status="interrupted", waits_at="c", steps=2).records, run("b", resumes="c").records]
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)  # what it finds is kept, and shows; what earlier tests left is among it
+    try:
+        tell(facts, trajectory_id="a")
+        gc.collect()
+        assert [one for one in gc.garbage if type(one).__module__.startswith(assembling.__name__)] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
