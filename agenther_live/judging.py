@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -36,8 +37,12 @@ class OutcomeJudging:
     later: dict[str, datetime] = field(default_factory=dict)
     paused: str | None = None
 
-    async def turn(self, buffer: Buffer, *, n: int, stop: threading.Event) -> int:
+    async def turn(
+        self, buffer: Buffer, *, n: int, stop: threading.Event, beat: Callable[[], None] = lambda: None
+    ) -> int:
         """Ask about up to `n` trajectories; give how many answers became evidence. `paused` says why it stands still.
+
+        `beat` is called every now and then meanwhile. What was taken up is kept from other workers until it is done.
 
         Raises:
             AgentHERError: the buffer or the store of replies refuses.
@@ -58,6 +63,8 @@ class OutcomeJudging:
             done, left = await asyncio.wait(left, timeout=_STOP_POLL_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
             if any(task.exception() for task in done):
                 break
+            buffer.renew()
+            beat()
         for task in left:  # stopped: replies that are nearly there are kept all the same, and found by the next turn
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, get_args
 
 from agenther_live.errors import HomeError, SettingsError
@@ -90,6 +91,10 @@ class Polarity(Evaluator):
 
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
 
+    def judges(self, trajectory: Trajectory) -> bool:
+        """Whether it reads the trajectory: what is declared holds for every attachment of its agent's name."""
+        return True
+
     def evidence(self, trajectory: Trajectory, *, now: datetime) -> Evidence:
         """Read the signs; the first that has a declared meaning decides, `unknown` silences how the run ended."""
         sign = next((sign for sign in signs(trajectory) if sign in self.meanings), None)
@@ -113,12 +118,12 @@ def declare(home: Home, agent: str, meanings: Mapping[str, Meaning]) -> None:
     Raises:
         HomeError: it cannot be written down.
     """
-    known = _kept(home)
-    if known.get(agent) == dict(meanings):
+    if _kept(home).get(agent) == dict(meanings):
         return
     path = home.path / "polarity.json"
     try:
-        home.note(path, json.dumps(known | {agent: dict(meanings)}, sort_keys=True).encode())
+        with home.changing_notes():
+            home.note(path, json.dumps(_kept(home) | {agent: dict(meanings)}, sort_keys=True).encode())
     except OSError as error:
         raise HomeError(f"{path} cannot be written: {error.strerror or error}") from None
 
@@ -130,11 +135,17 @@ def declared(home: Home, settings: Settings) -> list[Polarity]:
         try:
             known = checked(meanings)
         except SettingsError as error:
-            logger.warning("%s (agent %s): passed over", error, agent)
+            _pass_over(f"{error} (agent {agent}): passed over")
             continue
         name = f"signs-{content_hash([agent, known])[:8]}"  # other meanings are another reading of every run
         found.append(Polarity(name=name, function=signs, agent=agent, meanings=known))
     return found
+
+
+@lru_cache(maxsize=64)
+def _pass_over(text: str) -> None:
+    """Say it once: the worker looks at every tick."""
+    logger.warning("%s", text)
 
 
 def _kept(home: Home) -> dict[str, dict[str, Meaning]]:
@@ -142,4 +153,5 @@ def _kept(home: Home) -> dict[str, dict[str, Meaning]]:
         found = json.loads((home.path / "polarity.json").read_bytes())
     except (OSError, ValueError):  # a file that cannot be read declares nothing
         return {}
-    return found if isinstance(found, dict) else {}
+    kept = found if isinstance(found, dict) else {}
+    return {agent: meanings for agent, meanings in kept.items() if isinstance(meanings, dict)}

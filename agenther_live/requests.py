@@ -67,8 +67,11 @@ def waiting(home: Home) -> Iterator[tuple[Path, dict[str, Any]]]:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
             continue
-        with contextlib.suppress(OSError, ValueError):
-            yield path, orjson.loads(path.read_bytes())
+        try:
+            request = orjson.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        yield path, request if isinstance(request, dict) else {}  # whoever wrote something else is told so
 
 
 def answer(home: Home, path: Path, work: Callable[[], Mapping[str, Any]]) -> None:

@@ -382,9 +382,13 @@ def _words_about(result: Mapping[str, Any]) -> str:
 
 def _sounds_failed(text: str, result: Mapping[str, Any] | None, kind: ToolKind) -> bool:
     """Whether the words of a result deny it. A write must not; a read's own content may say 'not' as it likes."""
-    if kind == "read" and (len(text) > 80 or (result is not None and len(result) > 2)):
+    if kind == "read" and (len(text) > 80 or (result is not None and (len(result) > 2 or _lists_rows(result)))):
         return False
     return bool(_DENYING.search(text[:400]))
+
+
+def _lists_rows(result: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, list) and value for value in result.values())
 
 
 def _says_error(key: str, value: Any) -> bool:

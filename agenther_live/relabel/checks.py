@@ -1,7 +1,8 @@
 """The deterministic checks: what proves a goal or its demonstration wrong, before any judge is paid.
 
-`refute` finds definite faults and holds for every relabeler and panel. T, S, C, W, L are the five questions of
-acceptance: true, stops where it should, no better choice was seen, every write is asked for, nothing is leaked.
+`refute` finds definite faults and holds for every relabeler and panel. T, S, C, W, L, D are the six questions of
+acceptance: true, stops where it should, no better choice was seen, every write is asked for, nothing is leaked, and
+it differs from the failed goal in what failed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from agenther_live.relabel.ground import field_conflict, leaked, ungrounded
 from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, number_asked, revealed, synonyms
 from agenther_live.relabel.lexicon import CURRENCIES, STEERING
 from agenther_live.relabel.mentions import Mention, content_words, find_mentions, fold, number, stem
+from agenther_live.relabel.missed import still_asked
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.predicates import Bound, Superlative, compile_goal, holds
+from agenther_live.relabel.quoting import visible
 from agenther_live.relabel.rows import better, headline, tables
 from agenther_live.relabel.sets import HowMany
 
@@ -44,6 +47,7 @@ def _first_fault(ground: Ground) -> Fault | None:
         _evidence,
         _conversation,
         _limits,
+        _missed,
         _style,
         _grounding,
         _leaks,
@@ -69,6 +73,8 @@ def _form(ground: Ground) -> Iterator[Fault]:
     goal = ground.candidate.goal
     if len(content_words(goal)) < 2 or len(goal) > 4000:
         yield Fault("check:form", "the goal is empty or far too long")
+    if visible(goal) != goal:
+        yield Fault("check:form", "the goal holds characters that nobody sees")
     if PLACEHOLDER.search(goal) or PLACEHOLDER.search(ground.candidate.proposal.final_answer or ""):
         yield Fault("check:placeholder", "the goal or the answer holds a redaction placeholder")
     if _CUT_FLAGS.intersection(ground.case.trajectory.flags):
@@ -137,6 +143,12 @@ def _limits(ground: Ground) -> Iterator[Fault]:
                 "check:choice" if isinstance(each, Superlative) else "check:constraint",
                 f"“{goal[each.start : each.end]}” is not so",
             )
+
+
+def _missed(ground: Ground) -> Iterator[Fault]:
+    """D: the difference from the failed goal touches what the run is known to have missed."""
+    for part in still_asked(ground):
+        yield Fault("check:missed", f"the goal still asks for “{part}”, which the run did not reach")
 
 
 def _style(ground: Ground) -> Iterator[Fault]:

@@ -22,7 +22,7 @@ from agenther_live.relabel.claims import claims, false_claims
 from agenther_live.relabel.lexicon import FINISHING, OPENERS, STOPWORDS
 from agenther_live.relabel.mentions import content_words, find_mentions, fold, stem, words
 from agenther_live.relabel.models import Candidate, Case, Proposal, Refused
-from agenther_live.relabel.severity import weight
+from agenther_live.relabel.severity import Level, weight
 from agenther_live.relabel.signals import counted, signals
 from agenther_live.relabel.turns import first_contradiction
 from agenther_live.trajectory import Message, Outcome, Trajectory
@@ -76,8 +76,18 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
     if not any(each.train for each in messages):
         raise Refused("nothing_to_train", "every message of the span would be masked")
     kept_steps = sum(1 for step in trajectory.root_steps if step.message_index is not None and step.message_index < end)
-    w = weight((signal.level for signal in counted(signals(seen), end)), kept_steps)
+    w = weight(_errors(case, end), kept_steps)
     return Candidate(proposal, tuple(messages), end=end, weight=w, severity=1.0 - w)
+
+
+def _errors(case: Case, end: int) -> list[Level]:
+    """How bad each error of the kept span is, whatever the goal: by a model that looked, else by the signals."""
+    found, told = counted(signals(case.view), end), case.analysis.errors
+    if told is None:
+        return [signal.level for signal in found]
+    lies: list[Level] = [signal.level for signal in found if signal.kind == "false_claim"]
+    seen: list[Level] = [level for message, level in told if message < end]
+    return seen + lies
 
 
 def with_goal(message: Message, old: str, new: str) -> Message:

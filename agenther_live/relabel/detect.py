@@ -10,6 +10,7 @@ from agenther_live.relabel.ask import ask
 from agenther_live.relabel.calls import Call, View
 from agenther_live.relabel.claims import gives_up
 from agenther_live.relabel.mentions import content_words
+from agenther_live.relabel.missed import named
 from agenther_live.relabel.models import ChatModel, Policy
 from agenther_live.relabel.predicates import Bound, compile_goal, holds
 from agenther_live.relabel.quoting import visible
@@ -164,4 +165,6 @@ class ModelDetector:
             critical_evidence=shown,
             explanation=visible(reply["explanation"])[:2000],
             method=self.name,
+            missed=named(reply["missed"], trajectory.goal),
+            errors=tuple((each["message"], each["level"]) for each in reply["errors"] if each["whatever_the_goal"]),
         )

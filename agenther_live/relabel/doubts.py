@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from agenther_live.relabel.calls import name_words
+from agenther_live.relabel.confirm import confirmed
 from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, revealed, synonyms
 from agenther_live.relabel.lexicon import STEERING, WRITING
 from agenther_live.relabel.mentions import content_words, stem
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.predicates import compile_goal, phrase_start
+from agenther_live.relabel.rows import tables
 
 __all__ = ["doubts", "proofs"]
 
+_RULE = re.compile(
+    r"\b(?:never|not|no|cannot|only|unless|without|before|until|must|may|except|require[sd]?|approval|permission|confirm\w*|"
+    r"first|limit\w*|at most|maximum|exceed\w*|forbidden|prohibited)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 _DEEDS = frozenset(stem(word) for word in WRITING)
 
 
 def doubts(case: Case, candidate: Candidate) -> Fault | None:
     """What is not proven about a candidate that no check refutes."""
     ground = ground_of(case, candidate)
-    for check in (_every_word, _every_argument, _every_predicate, _one_turn, _bare_prompt, _no_detours, _ending):
+    for check in _DOUBTS:
         fault = next(check(ground), None)
         if fault is not None:
             return fault
@@ -93,6 +101,38 @@ def _every_predicate(ground: Ground) -> Iterator[Fault]:
             yield Fault("rules:predicate", f"nothing proves “{goal[each.start : each.end]}”")
 
 
+def _confirmed(ground: Ground) -> Iterator[Fault]:
+    """T: every write says that it was done; not to deny it is not enough."""
+    for call in ground.calls:
+        if call.ok and call.kind == "write":
+            said = " ".join(text for at, _, text, _ in ground.knowledge.entries if at < call.at)
+            if not confirmed(call, said):
+                yield Fault("rules:unconfirmed", f"the result of {call.name} does not say that it was done")
+
+
+def _allowed(ground: Ground) -> Iterator[Fault]:
+    """W: no rule of the system prompt speaks of the action that was taken; what it allows rules cannot read."""
+    prompts = [m.text for m in ground.case.view.messages if m.role in ("system", "developer")]
+    sentences = [each for text in prompts for each in re.split(r"[.!?;\n]+", text[:50_000]) if _RULE.search(each)]
+    for call in ground.calls if sentences else ():
+        if not call.ok or call.kind != "write":
+            continue
+        verbs = {stem(part) for part in name_words(call.name) if part in WRITING}
+        for sentence in sentences:
+            if (verbs | synonyms(verbs)) & set(content_words(sentence)):
+                yield Fault("rules:allowed", f"the system prompt has a rule about it: “{sentence.strip()[:120]}”")
+
+
+def _unread(ground: Ground) -> Iterator[Fault]:
+    """C: where things were compared, rules could read all of what the same tools brought back."""
+    for selection in ground.selections:
+        numbers = {row.call for row in selection.peers}
+        tools = {call.name for call in ground.calls if call.number in numbers}
+        for call in ground.calls:
+            if call.ok and call.name in tools and not tables([call]):
+                yield Fault("rules:unread", f"a result of {call.name} is no record that could be compared")
+
+
 def _one_turn(ground: Ground) -> Iterator[Fault]:
     """S: rules cannot read what a later user message does to the goal, so there must be none."""
     if ground.case.view.turn_end < ground.end:
@@ -125,3 +165,17 @@ def _ending(ground: Ground) -> Iterator[Fault]:
     final = ground.candidate.messages[-1]
     if len(ground.candidate.messages) == ground.end or not final.train:
         yield Fault("rules:ending", "the sample has no final answer")
+
+
+_DOUBTS = (
+    _every_word,
+    _every_argument,
+    _every_predicate,
+    _confirmed,
+    _allowed,
+    _unread,
+    _one_turn,
+    _bare_prompt,
+    _no_detours,
+    _ending,
+)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from agenther_live.relabel import prompts
 from agenther_live.relabel.ask import ask
 from agenther_live.relabel.extract import achieved
+from agenther_live.relabel.missed import named
 from agenther_live.relabel.models import Case, ChatModel, Proposal, Refused, Requirement, showing_words_of
 from agenther_live.relabel.quoting import visible
 
@@ -53,4 +54,5 @@ class ModelRelabeler:
             method=self.name,
             prompt_version=prompt.version,
             achievements=achieved(case, reply["achievements"]),
+            missed=named(reply["missed"], case.trajectory.goal),
         )

@@ -77,7 +77,10 @@ def _chosen(calls: Sequence[Call], knowledge: Knowledge, candidate: Candidate) -
     for call in writes:
         for param, value in call.args.items():
             if isinstance(value, str) and param.casefold() not in STEERING and revealed(knowledge, value, call):
-                found = select(call, param, [c for c in calls if c.number < call.number])
+                known = f"chose {param}"  # the same for every goal: all calls before it are in every span that has it
+                if known not in call.cache:
+                    call.cache[known] = select(call, param, [c for c in calls if c.number < call.number])
+                found: Selection | None = call.cache[known]
                 if found is not None:
                     yield found
     if writes:

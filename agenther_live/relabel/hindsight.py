@@ -15,6 +15,7 @@ from agenther_live.relabel.demonstrate import demonstrate, hindsight_sample
 from agenther_live.relabel.detect import RulesDetector
 from agenther_live.relabel.extract import RulesExtractor
 from agenther_live.relabel.judge import RulesJudge
+from agenther_live.relabel.missed import known
 from agenther_live.relabel.models import (
     Candidate,
     Case,
@@ -81,7 +82,8 @@ async def relabel(
 
         # Stage 2: what was achieved?
         case = Case(trajectory, outcome, outcome_rev, seen, policy, found, style=style_of(trajectory, others, policy))
-        trip.unsaid = theirs_alone(seen, case.style)
+        trip.unsaid, trip.missed = theirs_alone(seen, case.style), known(case)
+        case = replace(case, missed=trip.missed)
         trip.extraction = await (extractor or RulesExtractor()).extract(case)
         case = replace(case, extraction=trip.extraction)
         if not case.extraction.achievements:

@@ -1,4 +1,4 @@
-"""The judges: `rules`, which proves or refuses, and chat models, which answer five questions and nothing else."""
+"""The judges: `rules`, which proves or refuses, and chat models, which answer six questions and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RulesJudge:
     """The deterministic checks as a member of the panel: valid only where every part of the goal is proven."""
 
     name = "rules"
-    version = "rules-1"
+    version = "rules-2"
 
     async def judge(self, case: Case, candidate: Candidate) -> Verdict:
         """Refute, then doubt; what stands after both is valid."""
@@ -53,7 +53,7 @@ class ModelJudge:
         return self.model.name
 
     async def judge(self, case: Case, candidate: Candidate) -> Verdict:
-        """Ask about T, S, C, W and L; valid only where all five are, and where nothing better was listed."""
+        """Ask about T, S, C, W, L and D; valid only where all six are, and where nothing better was listed."""
         prompt = prompts.judge_prompt(case, candidate)
         try:
             reply = await ask(self.model, prompt, case.policy)
@@ -63,7 +63,7 @@ class ModelJudge:
             )
         if not reply.get("stops_here", True):
             reply["s"] = False
-        failed = [name.upper() for name in "tscwl" if not reply[name]]
+        failed = [name.upper() for name in "tscwld" if not reply[name]]
         if reply["better_options"] and "C" not in failed:
             failed.append("C")
         unmet = [visible(each["text"]) for each in reply["requirements"] if not each["met"]]

@@ -27,6 +27,11 @@ class Knowledge:
         entries: tuple[Entry, ...] = seen.cache["entries"]
         self._entries = entries if end is None else tuple(entry for entry in entries if entry[0] < end)
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What was said: message, from whom, its folded text, its figures."""
+        return self._entries
+
     def first(self, mention: Mention | str) -> tuple[int, Source] | None:
         """Where it first appears, and from whom; None where it never does."""
         norm, needle = _forms(mention)

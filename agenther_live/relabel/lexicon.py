@@ -6,10 +6,12 @@ Plain English, no list of any domain.
 from __future__ import annotations
 
 __all__ = [
+    "AFFIRMING",
     "CARRIERS",
     "COUNT_WORDS",
     "CURRENCIES",
     "DELIVERING",
+    "DONE",
     "FINISHING",
     "GOAL_WORDS",
     "HANDING_OVER",
@@ -17,8 +19,10 @@ __all__ = [
     "IDLE",
     "LOWER",
     "MONEY",
+    "NOT_REALLY",
     "OPENERS",
     "OPENING_WORDS",
+    "PUT_OFF",
     "READING",
     "READ_NOUNS",
     "SELLERS",
@@ -62,6 +66,27 @@ READ_NOUNS = _words(
     availability balance details forecast history info information lookup quote search status
     """
 )
+
+# What the result of a write says where it was done, besides the past of the tool's own verb.
+DONE = _words(
+    """
+    accepted active added applied approved booked complete completed confirmed created delivered done executed
+    finalized fulfilled granted ok okay paid placed processed registered removed saved scheduled sent shipped submitted
+    succeeded success successful successfully updated
+    """
+)
+
+# What it says where it was put off, only tried, or is asked about.
+PUT_OFF = _words(
+    """
+    aborted approval await awaiting awaits draft dry hold if manual once please preview queued review sandbox simulated
+    simulation test unless until void voided wait waiting will would
+    """
+)
+
+# Flags of a record that say whether it was done, and those that say that it was not really.
+AFFIRMING = _words("accepted approved complete completed confirmed done executed ok placed processed success succeeded")
+NOT_REALLY = _words("draft dry pending preview required requires sandbox simulated simulation test")
 
 # A text agent's way to say "this is my answer"; no tool of the world.
 FINISHING = _words(

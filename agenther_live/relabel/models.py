@@ -218,6 +218,7 @@ class Case:
     """One failed trajectory on its way through Algorithm 1; `view` holds its tool calls, parsed.
 
     `style` are a few requests of other users, for their manner alone; `strategy` 'future' says that the run was cut.
+    `missed` are the parts of the failed goal that the run is known not to have reached.
     """
 
     trajectory: Trajectory
@@ -229,6 +230,7 @@ class Case:
     extraction: Extraction = Extraction(())
     style: tuple[UserGoal, ...] = ()
     strategy: Strategy = "final"
+    missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,8 @@ class Proposal:
 
     `end` is the index behind the last message that the span keeps. `final_answer` is the last assistant message,
     written from the evidence; None leaves the sample without one. `achievements` are what a relabeler that extracts in
-    the same call found. `asked_in` is the trajectory whose user wrote this goal, where one did.
+    the same call found, `missed` the parts of the failed goal that it says were not reached. `asked_in` is the
+    trajectory whose user wrote this goal, where one did.
     """
 
     hindsight_goal: str
@@ -250,6 +253,7 @@ class Proposal:
     method: str = "template"
     prompt_version: str = ""
     achievements: tuple[Achievement, ...] = ()
+    missed: tuple[str, ...] = ()
     asked_in: str | None = None
 
     @property

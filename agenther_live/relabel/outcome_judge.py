@@ -13,6 +13,7 @@ from agenther_live.ids import content_hash
 from agenther_live.relabel import prompts
 from agenther_live.relabel.ask import ask
 from agenther_live.relabel.calls import view
+from agenther_live.relabel.missed import noted
 from agenther_live.relabel.models import ChatModel, Policy, Refused, Unanswered
 from agenther_live.relabel.quoting import visible
 from agenther_live.trajectory import Evidence, Trajectory
@@ -53,7 +54,9 @@ class OutcomeJudge:
             value, comment = "unanswered", str(error)
         else:
             met = all(each["met"] for each in reply["requirements"])
-            comment = visible(reply["reason"])
+            comment = noted(
+                (each["text"] for each in reply["requirements"] if not each["met"]), visible(reply["reason"])
+            )
             if reply["can_tell"] and reply["confidence"] >= policy.theta and reply["reached"] == met:
                 success = reply["reached"]
             else:

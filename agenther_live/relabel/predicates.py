@@ -14,7 +14,7 @@ from typing import Literal
 
 from agenther_live.relabel.calls import name_words
 from agenther_live.relabel.mentions import number, stem
-from agenther_live.relabel.rows import Row, Selection, is_money
+from agenther_live.relabel.rows import Row, Selection, currency_code, currency_of, is_money
 from agenther_live.relabel.sets import HowMany, OneOf, how_many, one_of
 
 __all__ = [
@@ -43,6 +43,7 @@ class Bound:
     start: int
     end: int
     at: int
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ def _bound(goal: str, match: re.Match[str]) -> Bound | Count:
         match.start(),
         max(end, match.end("op")),
         match.start("num"),
+        currency_code(money.group()) if (money := _MONEY.search(window)) else "",
     )
 
 
@@ -287,9 +289,9 @@ def _only(cells: dict[str, float]) -> float | None:
 
 
 def holds(bound: Bound, row: Row) -> bool | None:
-    """Whether a row keeps a limit; None where no cell of the row is what the limit is about."""
+    """Whether a row keeps a limit; None where no cell of the row is what the limit is about, or in another currency."""
     cell = value_for(row, bound.topic, unit=bound.unit)
-    if cell is None:
+    if cell is None or (bound.currency and currency_of(row) not in (None, bound.currency)):
         return None
     match bound.sign:
         case "<=":
@@ -311,6 +313,8 @@ def is_best(superlative: Superlative, selection: Selection, bounds: Iterable[Bou
     if mine is None:
         return None
     rivals = [row for row in selection.peers if all(holds(bound, row) is not False for bound in bounds)]
+    if superlative.topic in ("price", "unit_price") and len({currency_of(row) for row in rivals} - {None}) > 1:
+        return None
     values = [value_for(row, superlative.topic, noun=superlative.noun) for row in rivals]
     known: Sequence[float] = [value for value in values if value is not None]
     if any((value > mine) if superlative.most else (value < mine) for value in known):

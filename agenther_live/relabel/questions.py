@@ -199,6 +199,8 @@ def _facts(call: Call) -> str:
             raise Refused("no_goal", f"the result of {call.name} has too many fields to be said plainly")
         facts = [f"{column_text(key)} {amount(key, value, cells)}" for key, value in cells.items() if key != "currency"]
         return f"Here is what I found {about}: {'; '.join(facts)}."
+    if not all(table.complete for table in found):
+        raise Refused("no_goal", f"{call.name} has more than it gave")
     if len(found) > 1 or len(rows) > 12:
         raise Refused("no_goal", f"the result of {call.name} has too many rows to be said plainly")
     lines = []

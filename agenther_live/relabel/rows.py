@@ -9,17 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from agenther_live.relabel.calls import Call, name_words, scalars
-from agenther_live.relabel.lexicon import HIGHER, LOWER, MONEY
+from agenther_live.relabel.lexicon import CURRENCIES, HIGHER, LOWER, MONEY
 from agenther_live.relabel.mentions import fold, stem
+from agenther_live.relabel.pages import counts, says_more, was_limited
 
-__all__ = ["Row", "Selection", "Table", "better", "column_polarity", "headline", "select", "tables"]
+__all__ = [
+    "Row",
+    "Selection",
+    "Table",
+    "better",
+    "column_polarity",
+    "currency_code",
+    "currency_of",
+    "headline",
+    "select",
+    "tables",
+]
 
 Cell = str | int | float | bool
-_TOTAL_COUNT = ("total", "count", "total results", "total count", "n results", "num results", "n total")
-_MORE = ("next", "next page", "has more", "next cursor", "next page token", "more")
+_CODES = {"€": "eur", "$": "usd", "£": "gbp", "euro": "eur", "dollar": "usd", "pound": "gbp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,8 @@ def _rows_of(call: Call) -> tuple[list[tuple[str, list[Row]]], bool]:
     ]
     if isinstance(call.result, dict) and not lists and (cells := _flat(call.result)):
         found.append(("", [Row({**args, **cells}, call.number)]))
-    return found, _says_more(call.result, max((len(records) for _, _, records in lists), default=0))
+    most = max((len(records) for _, _, records in lists), default=0)
+    return found, bool(most) and (says_more(call.result, most) or was_limited(call.args, most))
 
 
 def _lists(
@@ -112,7 +125,7 @@ def _lists(
             return
         here = {
             **outer,
-            **{k: v for k, v in value.items() if isinstance(v, str | int | float | bool) and not _counts(k)},
+            **{k: v for k, v in value.items() if isinstance(v, str | int | float | bool) and not counts(k)},
         }
         for key, item in value.items():
             if isinstance(item, list | dict):
@@ -121,10 +134,6 @@ def _lists(
 
 def _alike(records: Sequence[Mapping[str, Any]]) -> bool:
     return all(set(record) == set(records[0]) for record in records[1:]) and bool(records[0])
-
-
-def _counts(key: str) -> bool:
-    return fold(key) in _TOTAL_COUNT
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Cell]:
@@ -138,15 +147,25 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Cell]:
     return {name: value for name, value in found.items() if name not in repeated}
 
 
-def _says_more(result: Any, rows: int) -> bool:
-    if not isinstance(result, dict):
-        return False
-    for key, value in result.items():
-        if _counts(key) and isinstance(value, int) and not isinstance(value, bool) and rows and value > rows:
-            return True
-        if fold(key) in _MORE and value not in (None, False, "", 0):
-            return True
-    return False
+def currency_of(row: Row) -> str | None:
+    """The currency of a row's prices: what it says itself, else what its columns are named by; None: nobody knows."""
+    telling, named = _about_money(tuple(row.cells))
+    found = {currency_code(str(row.cells[column])) for column in telling} or named
+    return next(iter(found)) if len(found) == 1 else None
+
+
+@lru_cache(maxsize=1024)
+def _about_money(columns: tuple[str, ...]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The columns that hold a currency, and the currencies that stand in the names of others."""
+    telling = tuple(column for column in columns if "currency" in name_words(column))
+    named = {part for column in columns for part in name_words(column) if part in CURRENCIES}
+    return telling, frozenset(map(currency_code, named))
+
+
+def currency_code(word: str) -> str:
+    """A currency in one form: '€', 'Euros' and 'EUR' alike."""
+    word = word.casefold().strip()
+    return _CODES.get(word) or _CODES.get(word.removesuffix("s")) or word
 
 
 def _distinct(rows: Iterable[Row]) -> Iterable[Row]:
@@ -190,6 +209,8 @@ def headline(rows: Sequence[Row]) -> list[str]:
         else []
     )
     prices = [column for column in columns if is_money(column)]
+    if prices and len({currency_of(row) for row in rows} - {None}) > 1:
+        columns, prices = [column for column in columns if column not in prices], []  # apples and oranges
     if len(prices) > 1:
         # `total` beats `goods_total`, that beats `price`, that beats `shipping_cost`: the one that includes the most
         keep = max(

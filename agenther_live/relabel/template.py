@@ -175,6 +175,11 @@ def _relaxed(goal: str, bound: Bound, row: Row) -> str | None:
     return text.replace(f"{new} day ", f"{new} days ").removesuffix(" day") + (" days" if text.endswith(" day") else "")
 
 
+def _is_prose(text: str) -> bool:
+    """Whether a cell is more than a fact: a text of a tool's, or a link, is nothing for the agent to repeat."""
+    return len(text) > 60 or "://" in text or len(text.split()) > 8
+
+
 def _confirmation(call: Call) -> str:
     """A final answer that says what was done, with the result's own facts."""
     said = verb_and_noun(call.name)
@@ -185,7 +190,7 @@ def _confirmation(call: Call) -> str:
     facts = []
     if row is not None:
         for column, value in row.cells.items():
-            if column in call.args or column == "currency" or isinstance(value, bool) or len(str(value)) > 60:
+            if column in call.args or column == "currency" or isinstance(value, bool) or _is_prose(str(value)):
                 continue
             facts.append(f"{column_text(column)} {amount(column, value, row.cells)}")
     elif isinstance(call.observation, str) and call.result is None and len(call.observation) <= 200:

@@ -27,6 +27,8 @@ class Trip:
         self.last = ("no_goal", "no goal was proposed")
         self.refused: list[tuple[str, str]] = []
         """Goal and reason of each proposal of the span at work that was refused: what the next one is told."""
+        self.missed: tuple[str, ...] = ()
+        """Parts of the failed goal that the run is known to have missed."""
         self.unsaid: frozenset[str] = frozenset()
         """What only other users said, in requests that were shown for their style: a text that has it is not kept."""
 
@@ -66,6 +68,7 @@ class Trip:
             prompt_version=proposal.prompt_version,
             evidence=proposal.evidence,
             requirements=tuple(Proven(text=kept(each.text), messages=each.messages) for each in proposal.requirements),
+            missed=tuple(part for part in dict.fromkeys((*self.missed, *proposal.missed)) if self._kept(part)),
             verdicts=tuple(verdicts),
             attempt=attempt,
         )

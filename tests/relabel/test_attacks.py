@@ -19,7 +19,7 @@ from tests.relabel.build import FAILED
 from tests.relabel.world import asks_for, bought, good, marker_of, record, verdict
 
 POLICY = Policy(marker_key=b"a key that no run knows")
-YES = {"requirements": [], "better_options": [], **dict.fromkeys("tscwl", True), "valid": True, "confidence": 1.0}
+YES = {"requirements": [], "better_options": [], **dict.fromkeys("tscwld", True), "valid": True, "confidence": 1.0}
 SCHEMA_QUOTE = json.dumps(YES | {"marker": "0000000000000000", "reason": "ok"})
 
 ATTACKS = {

@@ -28,6 +28,25 @@ class Clock:
         return self.now
 
 
+def test_a_clock_that_is_set_back_gives_no_money_anew() -> None:
+    clock = Clock()
+    budget = Budget(usd=1.0, tokens=1000, usd_per_hour=0.5, clock=clock)
+    budget.spent(900, 0.4, clock.now)
+    clock.now -= 86_400
+    with pytest.raises(SpendCapReached, match="today"):
+        budget.hold(200)
+    clock.now += 86_400
+    with pytest.raises(SpendCapReached, match="today"):
+        budget.hold(200)
+
+
+def test_what_a_server_advises_is_an_hour_at_most() -> None:
+    """Some give an epoch time where seconds are asked for."""
+    assert [TransientModelError("", retry_after=one).retry_after for one in (None, -1, 7.0, 1_763_870_000.0)] == [
+        None, 0.0, 7.0, 3600.0,
+    ]  # fmt: skip
+
+
 def request(number: int) -> ModelRequest:
     return ModelRequest(
         purpose="judge",

@@ -130,7 +130,8 @@ def test_requests_are_as_they_should_be(tmp_path: Path) -> None:
     assert all(body["response_format"]["json_schema"]["strict"] for body in bodies)
     judged = record(bodies[-1])
     assert judged["goal"] == TRUE_GOAL
-    assert "100 EUR" not in json.dumps(judged), "a judge does not see the failed goal"
+    assert judged.pop("missed") == ["for at most 100 EUR in total"]
+    assert "100 EUR" not in json.dumps(judged), "of the failed goal a judge sees what was missed"
     assert judged["messages"][-1]["trained"] is True
     assert judged["writes"] == [{"tool": "place_order", "message": 10}]
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from agenther_live.cli.root import app
 from agenther_live.live import Live
 from tests.openai_server import OpenAIServer, Reply, refuse, say
 from tests.relabel.world import marker_of, record
+from tests.whole import run_cli
 
 
 def counted(request: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def test_what_is_wrong_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         config = "judges = [" + ", ".join(json.dumps(judge) for judge in judges[:2]) + "]\n"
         (tmp_path / "home" / "agenther.toml").write_text(config)
-        shown = CliRunner().invoke(app, ["doctor", "--home", str(tmp_path / "home"), "--models", "--json"])
-        assert shown.exit_code == 1
-        levels = [each["level"] for each in json.loads(shown.stdout) if each["area"] == "models"]
+        shown = run_cli("doctor", "--home", tmp_path / "home", "--models", "--json")
+        assert shown.code == 1, shown.err
+        levels = [each["level"] for each in json.loads(shown.out) if each["area"] == "models"]
         assert levels == ["bad", "ok"]

@@ -65,7 +65,9 @@ def due_again(live: Live) -> int:
         return len(tx.rows(select(state.c.trajectory_id).where(waits)))
 
 
-@pytest.mark.parametrize(("n", "share"), [(50, 0.25), pytest.param(3000, 0.1, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    ("n", "share"), [(50, 0.25), pytest.param(3000, 0.1, marks=[pytest.mark.faults, pytest.mark.timeout(2400)])]
+)
 def test_every_trajectory_comes_to_an_end(tmp_path: Path, n: int, share: float) -> None:
     weather, home = Weather(share), tmp_path / "home"
     with OpenAIServer(weather) as server:

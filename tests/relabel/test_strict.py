@@ -29,7 +29,7 @@ GOOD = {
     "marker": MARKER,
     "requirements": [{"text": "x", "met": True, "messages": [1]}],
     "better_options": [],
-    **dict.fromkeys("tscwl", True),
+    **dict.fromkeys("tscwld", True),
     "valid": True,
     "confidence": 0.5,
     "reason": "fine",

@@ -83,6 +83,7 @@ def proposal(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "marker": marker_of(request),
         "achievements": [{"text": "an order was placed", "messages": results[-1:]}],
+        "missed": ["for at most 100 EUR in total"],
         "goal": TRUE_GOAL,
         "requirements": [
             {"text": "40 hex bolts are ordered for Lyon", "messages": results[-1:]},
@@ -106,6 +107,7 @@ def verdict(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "c": True,
         "w": True,
         "l": True,
+        "d": True,
         "valid": True,
         "confidence": 0.8,
         "reason": "it did what was asked",
@@ -116,7 +118,8 @@ def analysis(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "marker": marker_of(request),
         "failure_type": "constraint_violation",
-        "errors": [{"message": 10, "level": "minor", "what": "over budget"}],
+        "missed": ["for at most 100 EUR in total"],
+        "errors": [{"message": 10, "level": "minor", "what": "over budget", "whatever_the_goal": False}],
         "recoverable": True,
         "critical_message": 10,
         "explanation": "the order was above the budget",
