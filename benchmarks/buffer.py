@@ -32,6 +32,7 @@ from agenther_live import Live
 from agenther_live.buffer.schema import metadata
 from agenther_live.buffer.store import Buffer
 from agenther_live.buffer.upkeep import retention
+from agenther_live.collecting import seldom_collected
 from agenther_live.journal import Reader, Writer
 from agenther_live.settings import load_settings
 from benchmarks.common import machine, save, show
@@ -77,7 +78,7 @@ def ingest_speed(folder: Path, buffer: Buffer) -> dict[str, Any]:
             warm = Buffer(folder / "warm.duckdb", settings=buffer.settings)
             warm.ingest(batch([facts(index, start=0.0) for index in range(20)], [feedback(run_id="r")]), now=at(0))
         own.create()
-        with own.hold():
+        with own.hold(), seldom_collected():  # as a worker does
             before = time.process_time()
             found = Reader(folder / "journal").read({}, limit_bytes=1 << 30)
             read = time.process_time() - before
@@ -90,6 +91,7 @@ def ingest_speed(folder: Path, buffer: Buffer) -> dict[str, Any]:
                 profile.disable()
                 pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
             took_each.append((read + time.process_time() - before, read))
+            del found
         assert report.trajectories == BASE, report
     whole, read = sorted(took_each)[1]
     steps = BASE * STEPS
@@ -207,7 +209,7 @@ def measure(folder: Path, size: int, times: int) -> dict[str, Any]:
     }
     for name, action in looks.items():
         note(f"{name}, opening too", *timed(action, times))
-    with buffer.hold():
+    with buffer.hold(wide=True):
         for name, action in looks.items():
             action()
             note(name, *timed(action, times))

@@ -26,16 +26,21 @@ _HEAD = """# SQL over the replay buffer
 agenther-live sql "select failure_type, count(*) from failures group by all"
 ```
 
-In Python, `live.buffer.sql("…")` gives the rows (`.show()`, `.df()`, `.pl()`, `.arrow()`, `.dicts()`, `.fetchall()`).
-Both work while agents and worker run. One statement, which only reads: SELECT, DESCRIBE, SUMMARIZE, EXPLAIN; no file,
-no network, at most `sql_seconds`; the tables behind the views are private. The dialect is
-[DuckDB's](https://duckdb.org/docs/stable/sql/introduction). `--json`, `--csv` and `--parquet FILE` write the rows
-elsewhere; `agenther-live snapshot FILE` makes a copy that any DuckDB can open, and `agenther-live show ID` prints one
-trajectory. With the buffer on PostgreSQL the dialect is PostgreSQL's, with DuckDB's `median`, `epoch` and `round` of a
-double; the questions below run on both, and a result may take 512 MB. Times are naive UTC; their columns end in `_at`.
-
 Three views to know first: `success_rates` (which policy version fails most), `failures` (on what), `sample_costs` (what
-a usable sample costs).
+a usable sample costs). [Question 1](#questions) puts them together. Copy a question, and change what it asks.
+
+- **Where.** On the command line as above, with `--json`, `--csv` or `--parquet FILE`. In Python
+  `live.buffer.sql("…")` gives the rows: `.show()`, `.df()`, `.pl()`, `.arrow()`, `.dicts()`, `.fetchall()`. Both work
+  while agents and worker run.
+- **What.** One statement that only reads: SELECT, DESCRIBE, SUMMARIZE, EXPLAIN. No file, no network, at most
+  `sql_seconds` (60) and 512 MB. The tables behind the views are private.
+- **Dialect.** [DuckDB's](https://duckdb.org/docs/stable/sql/introduction). With the buffer on PostgreSQL it is
+  PostgreSQL's, with DuckDB's `median`, `epoch` and `round` of a double. The questions below run on both.
+- **Times** are naive UTC; their columns end in `_at`. A `day` is a UTC day.
+- **Ids.** Nearly every view has `trajectory_id`. Goals and verdicts share `goal_id`, samples and shards `sample_id`,
+  shards `seq`.
+- **Beside SQL**: `agenther-live show ID` prints one trajectory, and `agenther-live snapshot FILE` makes a copy that any
+  DuckDB can open.
 """
 
 

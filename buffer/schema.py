@@ -271,6 +271,9 @@ state = Table(
     _column("merged_into", String, "Trajectory that took its runs; such a row is hidden."),
     _column("leased_by", String, "Worker that has it now, where there are many; null: nobody."),
     _column("leased_until", DateTime, "When that lease ends, by the database's clock."),
+    _column("recoverable", Boolean, "Whether its latest analysis lets a hindsight goal be sought; null: none."),
+    _column("proposed", Boolean, "Whether its latest relabeling proposed a goal; null: there was none."),
+    _column("relabel_reason", String, "The counted word of its latest relabeling."),
     comment="What moves: one narrow row per trajectory.",
 )
 _unique(state, "trajectory_id")
@@ -326,6 +329,7 @@ goals = Table(
     _column("attempt", Integer, "Which attempt proposed it.", null=False),
     _column("prompt_version", String, "Version of the prompt that proposed it."),
     _column("requirements", Json, "Each requirement with the messages that prove it."),
+    _column("missed", Json, "Parts of the failed goal that are known not to have been reached."),
     comment="Stage 3: hindsight goals.",
 )
 
@@ -586,6 +590,15 @@ origins = Table(
     _column("subject_key", String, "HMAC of its subject under the home's key."),
     _column("forgotten_at", DateTime, "When it went.", null=False),
     comment="Whose the rows of published shards are, once their trajectory went by age or size.",
+)
+
+lent = Table(
+    "lent",
+    metadata,
+    _column("trajectory_id", String, "The trajectory whose user asked for it.", null=False),
+    _column("goal_id", String, "The goal of another user's run that is this request, word for word.", null=False),
+    _column("sample_id", String, "The sample that was made of it; null: none was."),
+    comment="Requests that stand in runs of other users, once retention let go of either side.",
 )
 
 audit = Table(

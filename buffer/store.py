@@ -24,7 +24,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, delete, func, insert, select
+from sqlalchemy import URL, Connection, delete, func, insert, literal_column, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -160,10 +160,13 @@ class Buffer:
         return self._engine.where
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep the database open over several calls, which then cost less. Never hold it during a model call."""
+    def hold(self, *, wide: bool = False) -> Iterator[None]:
+        """Keep the database open over several calls, which then cost less. Never hold it during a model call.
+
+        `wide`: for questions about much of it, which DuckDB then answers on more threads.
+        """
         self._prepare()
-        with self._engine.hold():
+        with self._engine.hold(wide=wide):
             yield
 
     def stamp(self) -> Hashable | None:
@@ -198,9 +201,9 @@ class Buffer:
             yield tx
 
     @contextmanager
-    def _read(self) -> Iterator[Transaction]:
+    def _read(self, *, wide: bool = False) -> Iterator[Transaction]:
         self._prepare()
-        with self._engine.read() as tx:
+        with self._engine.read(wide=wide) as tx:
             yield tx
 
     def _prepare(self) -> None:
@@ -249,9 +252,13 @@ class Buffer:
         report = ImportReport()
         with self.hold():
             for chunk in _chunks(items, 500):
-                with self._write() as tx:
-                    report += add_trajectories(tx, chunk, now=now or self._clock(), settings=self.settings)
+                report += self._add_trajectories(chunk, now or self._clock())
         return report
+
+    @done_again
+    def _add_trajectories(self, items: Sequence[tuple[Trajectory, Sequence[Evidence]]], now: datetime) -> ImportReport:
+        with self._write() as tx:
+            return add_trajectories(tx, items, now=now, settings=self.settings)
 
     def add_evidence(
         self, items: Iterable[Evidence], *, evaluator: str | None = None, now: datetime | None = None
@@ -269,17 +276,19 @@ class Buffer:
         with self._write() as tx:
             tx.lock(key for item in given for key in evidence.addresses(evidence.stated(item)))
             said = tombstones.unsaid(tx, map(evidence.stated, given), self.settings)
-            new = evidence.add_statements(tx, said, now=now or self._clock())
-            mark_unsettled(tx, evidence.bind(tx, new=new))
+            new, changed = evidence.take_statements(tx, said, now=now or self._clock())
+            mark_unsettled(tx, changed)
             if evaluator is not None:
                 work.mark_evaluated(tx, evaluator, {item.trajectory_id for item in given if item.trajectory_id})
-        return len(new)
+        return new
 
+    @done_again
     def to_evaluate(self, evaluator: str, *, agent: str | None = None, n: int) -> list[Trajectory]:
         """Give up to `n` live trajectories that ended and that this evaluator has not seen in this revision."""
         with self._claiming() as (tx, lessee):
             return work.to_evaluate(tx, evaluator, agent=agent, n=n, lessee=lessee)
 
+    @done_again
     def to_judge(self, judge: str, *, n: int) -> list[Trajectory]:
         """Give up to `n` finished trajectories of unknown outcome that this outcome judge has not seen."""
         with self._claiming() as (tx, lessee):
@@ -367,6 +376,7 @@ class Buffer:
             lessee = self._leasing(renewing=True)
             return work.record_many(tx, results, now=now, settings=self.settings, lessee=lessee)
 
+    @done_again
     def successes(self, n: int) -> list[Claim]:
         """Give up to `n` successes that no sample was sought of yet; pass them to `add_samples`."""
         with self._claiming() as (tx, lessee):
@@ -408,8 +418,10 @@ class Buffer:
         """Give the goals that are held out, and the ids of the trajectories that asked for them."""
         s = state.c
         with self._read() as tx:
-            # Asked every tick, and the goals are wide: look first whether there are others than before.
-            [key] = tx.rows(select(func.count(), func.sum(s.revision)).where(s.held_out, s.merged_into.is_(None)))
+            # Asked every tick, and the goals are wide: look first whether there are others than before. Revisions
+            # only grow, so equal ids with an equal sum are equal.
+            digest = func.md5(func.string_agg(s.trajectory_id, literal_column("',' ORDER BY trajectory_id")))
+            [key] = tx.rows(select(digest, func.sum(s.revision)).where(s.held_out, s.merged_into.is_(None)))
             if self._held_out[0] != key:
                 rows = tx.rows(select(trajectories.c.goal, s.trajectory_id).join(state, current()).where(s.held_out))
                 self._held_out = key, sorted({goal for goal, _ in rows}), {trajectory_id for _, trajectory_id in rows}
@@ -462,6 +474,7 @@ class Buffer:
         with self._write() as tx:
             return pairs.derive(tx, formats, now=self._clock(), per_sample=self.settings.pairs_per_sample)
 
+    @done_again
     def set_aside(self, fmt: ShardFormat, reasons: Mapping[str, str]) -> None:
         """Keep samples (id → counted word) out of this format for good."""
         with self._write() as tx:
@@ -495,6 +508,7 @@ class Buffer:
         with self._write() as tx:
             ledger.publish_shard(tx, shard, now=self._clock())
 
+    @done_again
     def abandon_shard(self, seq: int, reason: str) -> None:
         """Give up a shard in state `writing`: its number is spent, its samples wait again."""
         with self._write() as tx:
@@ -505,6 +519,7 @@ class Buffer:
         with self._read() as tx:
             return ledger.retractions_due(tx)
 
+    @done_again
     def retraction_done(self, sample_ids: Sequence[str], seq: int) -> None:
         """Commit that retraction number `seq` is published; twice changes nothing."""
         with self._write() as tx:
@@ -514,12 +529,12 @@ class Buffer:
 
     def status(self, *, now: datetime | None = None) -> dict[str, Any]:
         """Give the figures of `status --json` that the buffer knows."""
-        with self._read() as tx:
+        with self._read(wide=True) as tx:
             return figures.status(tx, now=now or self._clock())
 
     def funnel(self) -> list[dict[str, Any]]:
         """Give the funnel's steps in order: {step, n, dropped: {reason: n}}."""
-        with self._read() as tx:
+        with self._read(wide=True) as tx:
             return figures.funnel(tx)
 
     def sql(
@@ -598,7 +613,7 @@ class Buffer:
             max_staleness=max_staleness,
             samples_per_insert=samples_per_insert,
         )
-        with self.hold(), seldom_collected():
+        with self.hold(wide=True), seldom_collected():
             if where is not None:  # as a user's statement first: it may only read, and its errors get hints
                 self.sql(f"SELECT sample_id FROM replay WHERE ({where}\n) LIMIT 0")
             with self._write() as tx:

@@ -4,7 +4,8 @@
 
 CREATE VIEW trajectories AS
 SELECT t.trajectory_id, t.thread_id, t.agent, t.policy_version, t.goal, t.final_answer, s.status, s.outcome, s.stage,
-       s.reward, s.outcome_source, t.n_runs, t.n_steps, t.n_errors, t.started_at, t.finished_at, t.source
+       s.reward, s.outcome_source, t.n_runs, t.n_steps, t.n_errors, t.started_at, t.finished_at, t.source, t.subject,
+       t.tenant, t.tags, t.flags, t.metadata
 FROM store.trajectories AS t
 JOIN store.state AS s ON s.trajectory_id = t.trajectory_id AND s.revision = t.revision
 WHERE s.merged_into IS NULL;
@@ -26,6 +27,11 @@ COMMENT ON COLUMN trajectories.n_errors IS 'Actions whose result is an error.';
 COMMENT ON COLUMN trajectories.started_at IS 'Start of its first run.';
 COMMENT ON COLUMN trajectories.finished_at IS 'End of its last run.';
 COMMENT ON COLUMN trajectories.source IS '''live'', or where it was imported from.';
+COMMENT ON COLUMN trajectories.subject IS 'Person it is about: the metadata field that attach names as subject_key.';
+COMMENT ON COLUMN trajectories.tenant IS 'Customer it belongs to: the metadata field that attach names as tenant_key.';
+COMMENT ON COLUMN trajectories.tags IS 'Tags of attach and of the run, as a JSON array; null: none.';
+COMMENT ON COLUMN trajectories.flags IS 'What was cut or is uncertain (docs/capture-details.md), as a JSON array; null: nothing.';
+COMMENT ON COLUMN trajectories.metadata IS 'Metadata of the run, as JSON; null: none.';
 
 CREATE VIEW runs AS
 SELECT r.root_key, r.run_id, r.trajectory_id, r.idx, r.policy_version, r.status, r.started_at, r.finished_at,
@@ -136,7 +142,7 @@ WHERE p.relabeling_id <> s.relabeling_id
 
 CREATE VIEW goals AS
 SELECT goal_id, trajectory_id, strategy, hindsight_goal, confidence, accepted, reason, method, attempt, evidence,
-       requirements, prompt_version
+       requirements, missed, prompt_version
 FROM store.current_goals;
 COMMENT ON VIEW goals IS 'One row per hindsight goal that was proposed, accepted or not.';
 COMMENT ON COLUMN goals.goal_id IS 'Id of the goal.';
@@ -150,6 +156,7 @@ COMMENT ON COLUMN goals.method IS 'What proposed it: template, user_goal (anothe
 COMMENT ON COLUMN goals.attempt IS 'Which attempt proposed it, from 1; 0: a goal of another user, tried first.';
 COMMENT ON COLUMN goals.evidence IS 'Indices of the messages that prove it, as a JSON array.';
 COMMENT ON COLUMN goals.requirements IS 'Each requirement with its proof: a JSON array of {text, messages}.';
+COMMENT ON COLUMN goals.missed IS 'Parts of the failed goal that are known not to have been reached: a JSON array.';
 COMMENT ON COLUMN goals.prompt_version IS 'Version of the prompt that proposed it; null or empty: no prompt.';
 
 CREATE VIEW verdicts AS
@@ -309,8 +316,8 @@ COMMENT ON COLUMN counters.last_at IS 'When it last grew.';
 CREATE VIEW store.travellers AS
 SELECT s.trajectory_id, s.revision,
        CASE WHEN s.outcome <> 'failure' THEN 1
-            WHEN a.recoverable IS NOT TRUE THEN 2
-            WHEN g.relabeling_id IS NULL THEN 3
+            WHEN s.recoverable IS NOT TRUE THEN 2
+            WHEN s.proposed IS NOT TRUE THEN 3
             WHEN s.stage <> 'relabeled' THEN 4
             WHEN x.alive IS NOT TRUE THEN 5
             ELSE 6 END AS reached,
@@ -319,11 +326,8 @@ SELECT s.trajectory_id, s.revision,
             WHEN s.outcome <> 'failure' THEN s.status
             WHEN s.stage IN ('waiting', 'queued', 'errored') THEN s.stage
             WHEN s.stage = 'relabeled' THEN coalesce(x.reason, 'withdrawn')
-            ELSE coalesce(r.reason, s.stage) END AS reason
+            ELSE coalesce(s.relabel_reason, s.stage) END AS reason
 FROM store.state AS s
-LEFT JOIN store.relabelings AS r ON r.relabeling_id = s.relabeling_id AND r.trajectory_id = s.trajectory_id
-LEFT JOIN store.analyses AS a ON a.relabeling_id = s.relabeling_id AND a.trajectory_id = s.trajectory_id
-LEFT JOIN (SELECT DISTINCT relabeling_id FROM store.goals) AS g ON g.relabeling_id = s.relabeling_id
 LEFT JOIN (SELECT trajectory_id, bool_or(state IN ('pending', 'emitted')) AS alive, max(reason) AS reason
            FROM store.sample_state WHERE kind = 'hindsight' GROUP BY trajectory_id) AS x
        ON x.trajectory_id = s.trajectory_id

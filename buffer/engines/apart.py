@@ -20,7 +20,7 @@ import duckdb
 FRESH = ".compact"
 _LOCKED = "Could not set lock"
 _CONFIG: dict[str, Any] = {"memory_limit": "768MB", "threads": 2}
-_LOOKS = {
+LOOKS = {
     "revision": "SELECT version_num FROM store.schema_version",
     "shards": "SELECT seq, format, state, path FROM store.shards ORDER BY seq",
     "newest": "SELECT max(stage_at) FROM store.state",
@@ -120,7 +120,7 @@ def look(path: Path, seconds: float, *, deep: bool) -> dict[str, Any]:
     """
     with _opened(path, seconds, read_only=True) as connection:
         found: dict[str, Any] = {}
-        for name, query in _LOOKS.items():
+        for name, query in LOOKS.items():
             try:
                 rows = connection.execute(query).fetchall()
             except duckdb.CatalogException:

@@ -56,10 +56,11 @@ CONFIG = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "memory_limit": "512MB",  # what needs more spills beside the file; agents may live in this process
-    "threads": 1,  # of a small file; see LARGE_BYTES
+    "threads": 1,  # see LARGE_BYTES
 }
 LARGE_BYTES = 64 << 20
-"""From this size of the file on its queries run on up to four threads; below, waking them costs more than they save."""
+"""From this size of the file on, what looks at much of it (`wide`) runs on up to four threads. Below, and for what a
+worker does with a few rows, waking them costs more than they save: a fifth of the CPU of a tick at 480,000 rows."""
 _STAGED = "_staged"
 _BATCH = 20_000  # rows; payloads may be wide
 _RETRY_SECONDS = 0.02
@@ -68,6 +69,7 @@ _TURN_SECONDS = 1.0
 _REST_SECONDS = 3 * _RETRY_SECONDS
 
 _HOLDER = re.compile(r"\(PID (\d+)\)")
+_EXPLAIN = re.compile(r"^(\s|--.*\n|/\*.*?\*/)*EXPLAIN\s*(ANALY[SZ]E\b)?\s*(\([^()]*\)(?=\s*[a-z]))?", re.I | re.DOTALL)
 _OTHER_CONFIGURATION = "different configuration than existing connections"
 _PASSING = ("Could not set lock", _OTHER_CONFIGURATION, "Unique file handle conflict")
 
@@ -96,12 +98,12 @@ class _File:
     closed_at: float = 0.0
     had: float = 0.0  # seconds
 
-    def enter(self) -> float:
-        """Count one more opening; gives the seconds to wait before it."""
+    def enter(self, *, wide: bool) -> float:
+        """Count one more opening; gives the seconds to wait before it. The first says how `wide` it is."""
         self.open += 1
         if self.open > 1:
             return 0.0
-        self.threads = threads_for(self.path)
+        self.threads = threads_for(self.path) if wide else 1
         self.read_only = cannot_be_written(self.path)
         now = time.monotonic()
         rest = max(0.0, _REST_SECONDS - (now - self.closed_at))
@@ -201,20 +203,20 @@ class DuckDB:
             yield DuckDBTransaction(connection)
 
     @contextmanager
-    def read(self) -> Iterator[DuckDBTransaction]:
-        """Open the file for one consistent look.
+    def read(self, *, wide: bool = False) -> Iterator[DuckDBTransaction]:
+        """Open the file for one consistent look; a `wide` one takes more threads.
 
         Raises:
             BufferLocked: another process holds the file.
             BufferError: the database refused.
         """
-        with self._connected() as connection, _boundary():
+        with self._connected(wide=wide) as connection, _boundary():
             yield DuckDBTransaction(connection)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, *, wide: bool = False) -> Iterator[None]:
         """Keep the file open over several calls: each then costs no open, close and checkpoint."""
-        with self._connected():
+        with self._connected(wide=wide):
             yield
 
     @contextmanager
@@ -229,7 +231,7 @@ class DuckDB:
             QueryError: the statement cannot be run, would write or read a private table, or took too long.
             BufferLocked: another process holds the file.
         """
-        with self._connected() as connection:
+        with self._connected(wide=True) as connection:
             driver: Any = connection.connection.driver_connection
             try:
                 _allow(driver, driver.extract_statements(sql))
@@ -247,10 +249,10 @@ class DuckDB:
             raise explain(message, _public_columns(driver))
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def _connected(self, *, wide: bool = False) -> Iterator[Connection]:
         key = str(self.path)
         with _writers_guard:  # counted before it is open: a fork in between must find it
-            rest = _files.setdefault(key, _File(self.path)).enter()
+            rest = _files.setdefault(key, _File(self.path)).enter(wide=wide)
         try:
             time.sleep(rest)
             connection = self._connect()
@@ -337,9 +339,9 @@ class DuckDBTransaction:
         """Insert rows through Arrow (13 µs a row in batches, against 300 by parameters)."""
         if not rows:
             return 0
-        with self._staged(names, [table.c[name].type for name in names], rows):
-            columns = ", ".join(f'"{name}"' for name in names)
-            self.connection.exec_driver_sql(f"INSERT INTO {table.fullname} ({columns}) SELECT {columns} FROM {_STAGED}")
+        columns = ", ".join(f'"{name}"' for name in names)
+        with self._staged(names, [table.c[name].type for name in names], rows) as driver:
+            driver.execute(f"INSERT INTO {table.fullname} ({columns}) FROM {_STAGED}")
         return len(rows)
 
     def update(self, table: Table, keys: Sequence[str], sets: Sequence[str], rows: Rows) -> list[Any]:
@@ -348,13 +350,13 @@ class DuckDBTransaction:
             return []
         names = [f"k_{key}" for key in keys] + [f"v_{name}" for name in sets]
         types = [table.c[name].type for name in (*keys, *sets)]
-        with self._staged(names, types, rows):
+        with self._staged(names, types, rows) as driver:
             values = ", ".join(f'"{name}" = s."v_{name}"' for name in sets)
             where = " AND ".join(f't."{key}" = s."k_{key}"' for key in keys)
-            result = self.connection.exec_driver_sql(
+            driver.execute(
                 f'UPDATE {table.fullname} AS t SET {values} FROM {_STAGED} AS s WHERE {where} RETURNING t."{keys[0]}"'
             )
-            return [row[0] for row in result]
+            return [row[0] for row in driver.fetchall()]
 
     def batches(self, table: Table) -> Any:
         """Give all rows of a table as a stream of record batches; all tables as of one moment."""
@@ -375,14 +377,18 @@ class DuckDBTransaction:
             driver.unregister(_STAGED)
 
     @contextmanager
-    def _staged(self, names: Sequence[str], types: Sequence[TypeEngine[Any]], rows: Rows) -> Iterator[None]:
+    def _staged(self, names: Sequence[str], types: Sequence[TypeEngine[Any]], rows: Rows) -> Iterator[Any]:
+        """Let DuckDB read the rows once, as `_STAGED`, and give the driver: SQLAlchemy would add half a millisecond.
+
+        A bare stream, not the table: of that DuckDB's Python package would make a dataset and a scanner, for 1 ms.
+        """
         columns = [
             pa.array(values, type=arrow_type(kind)) for values, kind in zip(zip(*rows, strict=True), types, strict=True)
         ]
         driver: Any = self.connection.connection.driver_connection
-        driver.register(_STAGED, pa.table(columns, names=list(names)))
+        driver.register(_STAGED, pa.table(columns, names=list(names)).__arrow_c_stream__())
         try:
-            yield
+            yield driver
         finally:
             driver.unregister(_STAGED)
 
@@ -404,9 +410,11 @@ def _allow(driver: Any, statements: Sequence[Any]) -> None:
     kind = statements[0].type.name
     if kind not in ("SELECT", "EXPLAIN"):
         raise QueryError(f"{kind} is refused: SQL here only reads (SELECT, DESCRIBE, SUMMARIZE, EXPLAIN)")
-    if kind == "SELECT":  # a plan shows no rows
-        [(parsed,)] = driver.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchall()
-        check_names(json.loads(parsed), private=SCHEMA)
+    query = statements[0].query
+    if kind == "EXPLAIN":  # a plan shows no rows, but what is analyzed runs
+        query = _EXPLAIN.sub("", query)
+    [(parsed,)] = driver.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    check_names(json.loads(parsed), private=SCHEMA)
 
 
 @contextmanager

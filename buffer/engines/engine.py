@@ -158,12 +158,12 @@ class Engine(Protocol):
         """Open a transaction that may write; on an engine that is not shared, one at a time in a process."""
         ...
 
-    def read(self) -> AbstractContextManager[Transaction]:
-        """Open a transaction that writes nothing, and sees everything as of one moment."""
+    def read(self, *, wide: bool = False) -> AbstractContextManager[Transaction]:
+        """Open a transaction that writes nothing, and sees everything as of one moment; `wide`: that looks at much."""
         ...
 
-    def hold(self) -> AbstractContextManager[None]:
-        """Keep the database open over several transactions, which then cost less."""
+    def hold(self, *, wide: bool = False) -> AbstractContextManager[None]:
+        """Keep the database open over several transactions, which then cost less; `wide`: that look at much."""
         ...
 
     def alone(self, name: str) -> AbstractContextManager[bool]:

@@ -100,7 +100,7 @@ class PostgreSQL:
             yield PostgreSQLTransaction(connection, writes=True)
 
     @contextmanager
-    def read(self) -> Iterator[PostgreSQLTransaction]:
+    def read(self, *, wide: bool = False) -> Iterator[PostgreSQLTransaction]:
         """Open a transaction that sees one moment and writes nothing.
 
         Raises:
@@ -110,7 +110,7 @@ class PostgreSQL:
             yield PostgreSQLTransaction(connection, writes=False)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, *, wide: bool = False) -> Iterator[None]:
         """Do nothing: connections stay open by themselves, and keep nobody out."""
         yield
 

@@ -15,7 +15,7 @@ from agenther_live.buffer.schema import SCHEMA
 __all__ = ["HEAD", "KNOWN", "revision_of", "upgrade"]
 
 # Oldest first. A buffer at a revision that is not listed was written by a newer version.
-KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 HEAD = KNOWN[-1]
 VERSION_TABLE = "schema_version"
 

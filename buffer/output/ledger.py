@@ -87,7 +87,10 @@ def begin_shard(tx: Transaction, fmt: ShardFormat, sample_ids: Sequence[str], *,
         MoveRefused: a sample does not wait for this format any more.
     """
     s = sample_state.c
-    free_ones = select(s.sample_id).where(any_of(s.sample_id, sample_ids), *waiting(fmt))
+    ours = any_of(s.sample_id, sample_ids)
+    if tx.shared:  # held first and looked at then: a statement that waits for rows sees no shard begun meanwhile
+        tx.rows(tx.held(select(s.sample_id).where(ours).order_by(s.sample_id)))
+    free_ones = select(s.sample_id).where(ours, *waiting(fmt))
     free = {row[0] for row in tx.rows(tx.held(free_ones))}
     if taken := [sample_id for sample_id in sample_ids if sample_id not in free]:
         raise MoveRefused(f"sample {taken[0]} does not wait for a {fmt} shard any more")

@@ -7,6 +7,7 @@ two. What one rests on takes it along when it is withdrawn.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -22,8 +23,11 @@ from agenther_live.labels import Analysis, Sample
 from agenther_live.settings import ShardFormat
 from agenther_live.shards.rows.formats import DEMONSTRATIONS, kinds_of
 from agenther_live.shards.rows.pairing import contrast, failure, pair, prompt_key, step
+from agenther_live.trajectory import Trajectory
 
 __all__ = ["derive"]
+
+logger = logging.getLogger("agenther_live")
 
 _NAMES = ("sample_id", "kind", "source_id", "worse_id", "worse_trajectory_id", "outcome_rev", "reason", "at")
 _ALIVE = ("pending", "emitted")
@@ -93,15 +97,25 @@ def _failures(tx: Transaction, now: datetime, most: int) -> int:
     analysed = _analyses(tx, [row[3] for row in found if row[3]])
     new, rows = [], []
     for key, revision, outcome_rev, relabeling_id in found:
-        known = loaded.get(key)
-        made = failure(known, outcome_rev, analysed.get(relabeling_id)) if known else None
+        made, reason = _failure(loaded.get(key), outcome_rev, analysed.get(relabeling_id))
         if made is not None:
             new.append(store.NewSample(made, revision))
-        reason = None if made else "nothing_to_train" if known else "forgotten"
         rows.append((made.sample_id if made else None, "failure", key, None, None, outcome_rev, reason, now))
     store.add(tx, new, now=now)
     tx.insert(derived, _NAMES, rows)
     return len(found)
+
+
+def _failure(known: Trajectory | None, outcome_rev: int, analysis: Analysis | None) -> tuple[Sample | None, str | None]:
+    """Make the sample of a failed run, or say by a word why there is none."""
+    if known is None:
+        return None, "forgotten"
+    try:
+        made = failure(known, outcome_rev, analysis)
+    except Exception:  # one trajectory that cannot be read must not keep all shards back
+        logger.exception("trajectory %s gives no sample", known.trajectory_id)
+        return None, "unreadable"
+    return made, None if made else "nothing_to_train"
 
 
 def _analyses(tx: Transaction, relabelings: Collection[str]) -> dict[str, Analysis]:

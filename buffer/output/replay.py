@@ -1,6 +1,7 @@
 """Draws for trainers: which samples to learn from next, by a documented chance, counted and logged.
 
-Ids are drawn first, over narrow columns alone, and the payloads fetched by id: in one query it cost 22 times as much.
+Ids are drawn first, in one look over narrow columns, and the payloads fetched by id: in one query it cost 22 times as
+much.
 
 A draw is without replacement. Each sample of the pool gets a clock −ln(u) / mass, and the first `n` clocks win
 (Efraimidis and Spirakis 2006), where u in (0, 1) is a hash of seed and sample id: the seed repeats a draw on an equal
@@ -16,8 +17,8 @@ the largest of the draw.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from math import isfinite
+from datetime import UTC, datetime, timedelta
+from math import isfinite, log
 from typing import Any, Literal, get_args
 
 from sqlalchemy import select
@@ -34,8 +35,9 @@ __all__ = ["FLOOR", "Draw", "Plan", "Strategy", "choose", "draw", "redraw"]
 Strategy = Literal["uniform", "prioritized", "fifo", "recent"]
 FLOOR = 0.01  # no sample's chance is ever nothing: max_uses and max_staleness shut out, priorities do not
 _SEEDS = 2**63
+_MOST = 2**31 - 1  # what a column of the log holds; in seconds, 68 years
 _HEAP = 10_000  # more samples than these are sorted
-_Row = tuple[str, int, float, int | None]  # id, uses, mass, place
+_Row = tuple[str, int, float, int | None]  # id, uses (0 where a place is known), mass, place
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,14 @@ class Plan:
         """
         if self.strategy not in get_args(Strategy):
             raise UsageError(f"strategy = {self.strategy!r}: one of {', '.join(get_args(Strategy))}")
-        if self.n < 0 or not 0 <= self.seed < _SEEDS:
-            raise UsageError(f"n = {self.n}, seed = {self.seed}: neither is negative, and a seed is below 2**63")
+        if not 0 <= self.n <= _MOST or not 0 <= self.seed < _SEEDS:
+            raise UsageError(
+                f"n = {self.n}, seed = {self.seed}: neither is negative, n is below 2**31, a seed below 2**63"
+            )
         for name in ("alpha", "beta", "decay", "max_uses", "max_staleness", "samples_per_insert"):
             value = getattr(self, name)
-            if value is not None and not (isfinite(value) and value >= 0):
-                raise UsageError(f"{name} = {value!r}: a number, not negative")
+            if value is not None and not 0 <= value <= _MOST:
+                raise UsageError(f"{name} = {value!r}: a number, not negative, below 2**31")
         if not (isfinite(self.half_life) and self.half_life > 0):
             raise UsageError(f"half_life = {self.half_life!r}: seconds, more than 0")
 
@@ -143,15 +147,14 @@ def _winners(tx: Transaction, plan: Plan, n: int, *, now: datetime) -> tuple[int
     mass, clock = _mass(plan, now), _clock(plan.seed, tx)
     place = "rowid" if _is_duckdb(tx) else "NULL"
     if _is_duckdb(tx) and 0 < n <= _HEAP and plan.strategy in ("uniform", "prioritized"):
-        # One look at the whole pool, where an order needs two: the first n by a heap, of row numbers alone.
-        seen = f"SELECT {mass} AS mass, {clock} AS clock, rowid AS place {source}"
-        [(pool, total, won)] = _ask(tx, f"SELECT count(*), sum(mass), arg_min(place, clock / mass, {n}) FROM ({seen})")
-        if not won:
-            return int(pool), float(total or 0.0), []
-        places = ", ".join(map(str, won))
-        winners = f"SELECT rowid, sample_id, uses, {mass} FROM store.sample_state WHERE rowid IN ({places})"
-        found = {at: (key, uses, one, at) for at, key, uses, one in _ask(tx, winners)}
-        return int(pool), float(total or 0.0), [found[at] for at in won]
+        # One look at the whole pool, where an order needs two, and no second one at the winners: three heaps cost as
+        # much as one.
+        seen = f"SELECT sample_id, {mass} AS mass, {clock} AS clock, rowid AS place {source}"
+        won = ", ".join(f"arg_min({name}, clock / mass, {n})" for name in ("sample_id", "mass", "place"))
+        [(pool, total, *three)] = _ask(tx, f"SELECT count(*), sum(mass), {won} FROM ({seen})")
+        if not pool:
+            return 0, 0.0, []
+        return int(pool), float(total), [(key, 0, one, at) for key, one, at in zip(*three, strict=True)]
     [(pool, total)] = _ask(tx, f"SELECT count(*), sum({mass}) {source}")
     order = {"fifo": "created_at, sample_id", "recent": "created_at DESC, sample_id DESC"}.get(
         plan.strategy, f"{clock} / {mass}, sample_id"
@@ -222,19 +225,25 @@ def _eligible(plan: Plan, now: datetime) -> str:
 def _mass(plan: Plan, now: datetime) -> str:
     if plan.strategy != "prioritized":
         return "CAST(1 AS DOUBLE PRECISION)"
-    # All of it in doubles, and no power below what a double can hold: PostgreSQL takes that for an error.
-    age = f"greatest(0, CAST(extract(epoch FROM {_moment(now)} - created_at) AS DOUBLE PRECISION))"
-    fresh = f"power(CAST(2 AS DOUBLE PRECISION), greatest(-900, -{age} / {plan.half_life!r}))"
-    priority = f"weight * {fresh} - CAST({plan.decay!r} AS DOUBLE PRECISION) * uses"
-    return f"power(greatest(CAST({FLOOR!r} AS DOUBLE PRECISION), {priority}), {plan.alpha!r})"
+    # All of it in doubles, and no power below what a double can hold: PostgreSQL takes that for an error. 2^x by exp,
+    # and ages from seconds of the epoch: power() and the difference of two timestamps take twice as long.
+    born, here = "CAST(extract(epoch FROM created_at) AS DOUBLE PRECISION)", now.replace(tzinfo=UTC).timestamp()
+    halves = f"({born} - {_double(here)}) * {_double(log(2) / plan.half_life)}"
+    fresh = f"exp(greatest({_double(-600)}, least({_double(0)}, {halves})))"
+    priority = f"weight * {fresh} - {_double(plan.decay)} * uses"
+    return f"power(greatest({_double(FLOOR)}, {priority}), {_double(plan.alpha)})"
 
 
 def _clock(seed: int, tx: Transaction) -> str:
     # 53 bits, so that every u is a double strictly between 0 and 1. Each engine has a hash of its own.
-    bits = f"hash('{seed}:' || sample_id) >> 11"
+    bits = f"hash(xor(hash(sample_id), CAST({seed} AS UBIGINT))) >> 11"  # twice: ids far apart stay so by one seed
     if not _is_duckdb(tx):
         bits = f"(hashtextextended(sample_id, {seed}) >> 11) & 9007199254740991"
     return f"-ln((CAST({bits} AS DOUBLE PRECISION) + 0.5) / CAST(9007199254740992 AS DOUBLE PRECISION))"
+
+
+def _double(value: float) -> str:
+    return f"CAST({float(value)!r} AS DOUBLE PRECISION)"
 
 
 def _is_duckdb(tx: Transaction) -> bool:

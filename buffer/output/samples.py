@@ -197,8 +197,7 @@ def _in_shards(tx: Transaction, sample_ids: Iterable[str], formats: Collection[s
 def load(tx: Transaction, sample_ids: Sequence[Any]) -> dict[str, Sample]:
     """Load samples by id, with the time at which they were recorded."""
     p = samples.c
-    place = tx.locate(samples, any_of(p.sample_id, sample_ids))
-    query = select(p.sample_id, p.size, p.payload, p.created_at).where(place)
+    query = select(p.sample_id, p.size, p.payload, p.created_at).where(any_of(p.sample_id, sample_ids))
     found = {}
     for sample_id, size, payload, created_at in tx.rows(query):
         sample = shape.sample_of(size, payload)

@@ -137,11 +137,20 @@ def whole_numbers(table: pa.Table) -> pa.Table:
     return table
 
 
+_FILE = re.compile(r"[./\\\\]")  # no view has such a name
 _BY_NAME = frozenset({"query", "query_table"})
+_ROWS_OF = """
+duckdb_columns duckdb_constraints duckdb_databases duckdb_extensions duckdb_functions duckdb_indexes duckdb_keywords
+duckdb_memory duckdb_schemas duckdb_settings duckdb_tables duckdb_types duckdb_views
+generate_series histogram histogram_values icu_calendar_names json_each json_tree pg_timezone_names
+pragma_database_size pragma_platform pragma_show pragma_table_info pragma_version range repeat repeat_row summary unnest
+"""
+"""Functions that may stand after FROM. DuckDB lets SQL read the very file that it has open, private tables and all, and
+who closes that file a second time gives up the lock on it: so what reads files is refused here, not there."""
 
 
 def check_names(parsed: Any, *, private: str) -> None:
-    """Refuse a parsed statement (`json_serialize_sql`) that names a table of the private schema.
+    """Refuse a parsed statement (`json_serialize_sql`) that names a table of the private schema, or a file.
 
     Raises:
         QueryError: it does, or it is of a form whose names cannot be told.
@@ -162,6 +171,12 @@ def check_names(parsed: Any, *, private: str) -> None:
                 )
             if node.get("class") == "FUNCTION" and str(node.get("function_name", "")).lower() in _BY_NAME:
                 raise QueryError(f"{node['function_name']}() is refused: name the views themselves")
+            if node.get("type") == "TABLE_FUNCTION":
+                name = str(node["function"].get("function_name", "")).lower()
+                if name not in _ROWS_OF.split() and name not in _BY_NAME:
+                    raise QueryError(f"{name}() is refused: SQL here only reads the views")
+            elif node.get("type") == "BASE_TABLE" and _FILE.search(str(node.get("table_name", ""))):
+                raise QueryError(f"{node['table_name']} is refused: SQL here reads no files, only the views")
 
 
 _MISSING = (

@@ -140,9 +140,8 @@ def apply_labels(
         if kind == "disputed"
     ]  # fmt: skip
     if said:
-        new = evidence.add_statements(tx, map(evidence.stated, said), now=now)
-        mark_unsettled(tx, evidence.bind(tx, new=new))
-        done["settled"] = len(new)
+        done["settled"], changed = evidence.take_statements(tx, map(evidence.stated, said), now=now)
+        mark_unsettled(tx, changed)
     tx.update(labels, ("label_id",), ("applied_at",), [(row[0], now) for row in due])
     return +done
 

@@ -102,8 +102,8 @@ def _dispute(tx: Transaction, found: Sequence[Canary], now: datetime) -> None:
         for one in found
     ]
     if said:
-        new = evidence.add_statements(tx, map(evidence.stated, said), now=now)
-        mark_unsettled(tx, evidence.bind(tx, new=new))
+        _, changed = evidence.take_statements(tx, map(evidence.stated, said), now=now)
+        mark_unsettled(tx, changed)
 
 
 def _look(tx: Transaction, judge: str, version: str, now: datetime) -> None:

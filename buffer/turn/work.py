@@ -31,6 +31,8 @@ __all__ = ["Claim", "add_samples", "claim", "record_many", "successes", "to_eval
 
 _MAX_RETRY_SECONDS = 3600.0
 _GUARD = ("trajectory_id", "stage", "revision", "outcome_rev")
+_SAID = ("relabeling_id", "recoverable", "proposed", "relabel_reason")  # what the funnel counts, beside the state
+_MOVED = ("stage", "stage_at", "attempts", "retry_at", *_SAID)
 
 
 @dataclass(frozen=True)
@@ -268,6 +270,7 @@ def _put_labels(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]
                     g.attempt,
                     g.prompt_version,
                     json_text([each.model_dump() for each in g.requirements]),
+                    json_text(g.missed),
                 )
             )
             for v in g.verdicts:
@@ -289,8 +292,10 @@ def _move_on(
             wait = min(settings.retry_seconds * 2.0**one.attempts, _MAX_RETRY_SECONDS)
             retry_at = now + timedelta(seconds=max(wait, result.retry_after or 0.0))
         guard = (one.trajectory_id, old.stage, one.revision, one.outcome_rev)
-        rows.append((*guard, result.stage, now, attempts, retry_at, _relabeling_id(one)))
-    moved = tx.update(state, _GUARD, ("stage", "stage_at", "attempts", "retry_at", "relabeling_id"), rows)
+        recoverable = None if result.analysis is None else result.analysis.recoverable
+        said = (_relabeling_id(one), recoverable, bool(result.goals), result.reason)
+        rows.append((*guard, result.stage, now, attempts, retry_at, *said))
+    moved = tx.update(state, _GUARD, _MOVED, rows)
     if len(moved) != len(rows):  # the guard was just read in this transaction
         raise MoveRefused("trajectories moved while their relabeling was recorded; nothing was recorded")
 

@@ -7,7 +7,7 @@ everything that is needed to go on.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,7 @@ from agenther_live.buffer.schema import (
     drawn,
     evidence,
     goals,
+    lent,
     llm_calls,
     metadata,
     origins,
@@ -79,10 +80,12 @@ _EMITTED = (
     "sample_shards",
     "set_aside",
     "derived",
+    "lent",
     "canaries",
     "labels",
 )  # what retention leaves: of samples that shards hold, and what judges are measured and labels certified by
 _BY = ("trajectory_id", "relabeling_id", "root_key", "sample_id", "goal_id")
+_ONE_OWNER = ("samples", "sample_state", "relabelings", "analyses", "goals")  # rows name the trajectory they are of
 
 
 @dataclass
@@ -90,7 +93,7 @@ class Scope:
     """What a deletion is about.
 
     `revisions` are older ones of other trajectories that held the same runs; `lent` are goals of other trajectories
-    that are a request of these, word for word.
+    that are a request of these, word for word. `own` are those samples and relabelings that are of `trajectories`.
     """
 
     trajectories: set[str] = field(default_factory=set)
@@ -100,6 +103,7 @@ class Scope:
     checkpoints: set[str] = field(default_factory=set)
     samples: dict[str, str] = field(default_factory=dict)
     relabelings: set[str] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)
     lent: set[str] = field(default_factory=set)
     shards: set[int] = field(default_factory=set)
     neighbours: int = 0
@@ -178,6 +182,7 @@ def _find_samples(tx: Transaction, found: Scope, *, lent: bool = False) -> None:
     ):
         if key in found.trajectories or (key, revision) in found.revisions:
             found.samples[sample_id] = kept
+            found.own.update({sample_id} if key in found.trajectories else ())
     if lent:  # not where retention asks: then the request still stands, in its own shards or nowhere
         _find_lent(tx, found)
     _find_derived(tx, found)
@@ -186,20 +191,28 @@ def _find_samples(tx: Transaction, found: Scope, *, lent: bool = False) -> None:
     ):
         if key in found.trajectories or (key, revision) in found.revisions:
             found.relabelings.add(head)
+            found.own.update({head} if key in found.trajectories else ())
     found.shards = {row[0] for row in tx.rows(select(link.seq).where(any_of(link.sample_id, found.samples)))}
 
 
 def _find_lent(tx: Transaction, found: Scope) -> None:
-    """Add the samples of other runs that were found to answer a request of these trajectories."""
+    """Add the samples of other runs that were found to answer a request of these trajectories.
+
+    Words tell which, as long as both sides are there; `store.lent` remembers it of those that retention took.
+    """
     t, g, p, x = trajectories.c, goals.c, samples.c, sample_state.c
     asked = _first(tx.rows(select(t.goal).where(any_of(t.trajectory_id, found.trajectories), t.goal != "")))
-    lent = select(g.goal_id).where(
+    same = select(g.goal_id).where(
         g.method == ASKED_BY_ANOTHER,
         any_of(g.hindsight_goal, asked),
     )
-    found.lent = _first(tx.rows(lent))
-    made = select(x.sample_id, x.state).join(samples, p.sample_id == x.sample_id).where(any_of(p.goal_id, found.lent))
-    found.samples.update((row[0], row[1]) for row in tx.rows(made))
+    kept = tx.rows(select(lent.c.goal_id, lent.c.sample_id).where(any_of(lent.c.trajectory_id, found.trajectories)))
+    found.lent = _first(tx.rows(same)) | _first(kept)
+    made = _first(tx.rows(select(p.sample_id).where(any_of(p.goal_id, found.lent))))
+    made |= {sample_id for _, sample_id in kept} - {None}
+    found.samples.update(
+        (row[0], row[1]) for row in tx.rows(select(x.sample_id, x.state).where(any_of(x.sample_id, made)))
+    )
 
 
 def _find_derived(tx: Transaction, found: Scope) -> None:
@@ -287,8 +300,12 @@ def purge(tx: Transaction, found: Scope, *, threads: Collection[str] = (), mark:
     waiting = and_(e.trajectory_id.is_(None), any_of(e.to_run, found.run_ids))
     tx.rows(delete(evidence).where(waiting))
     tx.rows(delete(origins).where(any_of(origins.c.trajectory_id, found.trajectories)))
+    tx.rows(delete(lent).where(any_of(lent.c.goal_id, found.lent)))
     _silence_calls(tx, found.trajectories, mark)
     _silence_lent(tx, found.lent)
+    if found.revisions:  # of an older revision of a trajectory that stays: it counts as not relabeled yet
+        gone = any_of(state.c.relabeling_id, found.relabelings)
+        tx.rows(update(state).where(gone).values(recoverable=None, proposed=None, relabel_reason=None))
 
 
 def _belongs(table: Table, found: Scope) -> Any:
@@ -308,7 +325,9 @@ def _belongs(table: Table, found: Scope) -> Any:
     if by == "trajectory_id" and found.revisions and "revision" in table.c:
         conditions += [and_(table.c.trajectory_id == key, table.c.revision == rev) for key, rev in found.revisions]
     if by == "trajectory_id" and table is not state:  # what was made of older revisions, and pairs with other runs
-        conditions += [any_of(table.c[name], ids[name]) for name in ("sample_id", "relabeling_id") if name in table.c]
+        known = found.own if table.name in _ONE_OWNER else ()  # found by their trajectory, which costs a tenth
+        others = {name: set(ids[name]).difference(known) for name in ("sample_id", "relabeling_id") if name in table.c}
+        conditions += [any_of(table.c[name], some) for name, some in others.items() if some]
     if table is derived:
         conditions.append(_made_of(found))
     return or_(*conditions)
@@ -344,7 +363,8 @@ def forget(tx: Transaction, ids: Collection[str], tombs: Tombs, *, now: datetime
     in_shards = _first(
         tx.rows(select(sample_shards.c.sample_id).where(any_of(sample_shards.c.sample_id, found.samples)))
     )
-    _remember_origins(tx, found, in_shards, tombs, now=now)
+    lenders = _remember_lent(tx, found)
+    _remember_origins(tx, found, in_shards, lenders, tombs, now=now)
     for table in metadata.sorted_tables:
         if table.name not in KEPT and table.name not in _EMITTED and table is not llm_calls:
             tx.rows(delete(table).where(_belongs(table, found)))
@@ -358,8 +378,42 @@ def forget(tx: Transaction, ids: Collection[str], tombs: Tombs, *, now: datetime
     return len(found.trajectories), len(found.samples)
 
 
+def _remember_lent(tx: Transaction, found: Scope) -> set[str]:
+    """Note which goals of other runs are requests of these, and which goals of these are requests of others.
+
+    What is noted of the one side stands when the other goes too. Gives those of these trajectories that asked.
+    """
+    t, g, p = trajectories.c, goals.c, samples.c
+    answers = select(g.goal_id, g.hindsight_goal).where(g.method == ASKED_BY_ANOTHER, g.hindsight_goal != "")
+    requests = select(t.trajectory_id, t.goal)
+    asked = set(tx.rows(requests.where(any_of(t.trajectory_id, found.trajectories))))
+    answered = tx.rows(answers.where(any_of(g.trajectory_id, found.trajectories)))
+    others = tx.rows(answers.where(any_of(g.hindsight_goal, {goal for _, goal in asked})))
+    if answered:  # else nobody reads through all that was ever asked
+        asked.update(tx.rows(requests.where(any_of(t.goal, {goal for _, goal in answered}))))
+    who: defaultdict[str, set[str]] = defaultdict(set)
+    for key, goal in asked:
+        who[goal].add(key)
+    ids = dict([*answered, *others])
+    made: defaultdict[str, set[str | None]] = defaultdict(lambda: {None})
+    for goal_id, sample_id in tx.rows(select(p.goal_id, p.sample_id).where(any_of(p.goal_id, ids))):
+        made[goal_id].add(sample_id)
+    rows = {(key, goal_id, one) for goal_id, goal in ids.items() for key in who[goal] for one in made[goal_id]}
+    rows -= set(
+        tx.rows(select(lent.c.trajectory_id, lent.c.goal_id, lent.c.sample_id).where(any_of(lent.c.goal_id, ids)))
+    )
+    tx.insert(lent, ("trajectory_id", "goal_id", "sample_id"), sorted(rows, key=str))
+    return {key for key, _, _ in rows} & found.trajectories
+
+
 def _remember_origins(
-    tx: Transaction, found: Scope, in_shards: Collection[str], tombs: Tombs, *, now: datetime
+    tx: Transaction,
+    found: Scope,
+    in_shards: Collection[str],
+    lenders: Collection[str],
+    tombs: Tombs,
+    *,
+    now: datetime,
 ) -> None:
     t, s, x, d = trajectories.c, state.c, sample_state.c, derived.c
     owners = _first(tx.rows(select(x.trajectory_id).where(any_of(x.sample_id, in_shards))))
@@ -367,7 +421,7 @@ def _remember_origins(
     rows = tx.rows(
         select(t.trajectory_id, t.thread_id, t.subject)
         .join(state, and_(s.trajectory_id == t.trajectory_id, s.revision == t.revision))
-        .where(any_of(t.trajectory_id, owners & found.trajectories))
+        .where(any_of(t.trajectory_id, owners.union(lenders) & found.trajectories))
     )
     tx.insert(
         origins,

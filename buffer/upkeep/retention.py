@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 
 from agenther_live.buffer.engines.engine import Transaction
 from agenther_live.buffer.schema import cursors, drawn, draws, evidence, llm_calls, state, trajectories
@@ -18,6 +20,7 @@ __all__ = ["CLOCK", "Forgotten", "advance", "cutoff", "forget_cursors", "forget_
 
 CLOCK = "retention.clock"
 _STEP = timedelta(days=1)
+_PIECE = 2_000  # rows
 _BEHIND = timedelta(days=7)  # a writer without segments for so long does not come back
 
 
@@ -66,45 +69,46 @@ def forget_some(tx: Transaction, settings: Settings, *, moment: datetime, now: d
 
 
 def _due(tx: Transaction, settings: Settings, *, moment: datetime, limit: int) -> list[str]:
-    s, t = state.c, trajectories.c
+    t = trajectories.c
     busy = erase.being_written(tx)
-    narrow = (
-        select(s.trajectory_id, t.ingested_at, t.size)
-        .join(trajectories, and_(t.trajectory_id == s.trajectory_id, t.revision == s.revision))
-        .where(s.status.not_in(("open", "interrupted")))
-    )
-    before = cutoff(settings, moment)
-    old = tx.rows(
-        narrow.where(t.ingested_at < before).order_by(t.ingested_at, s.trajectory_id).limit(limit + len(busy))
-    )
-    found = [row[0] for row in old if row[0] not in busy]
+    found = [key for key, _ in islice(_oldest(tx, busy, before=cutoff(settings, moment)), limit)]
     if len(found) >= limit:
-        return found[:limit]
-    # What stays after that, newest first: how many fit in count and bytes is decided by a running sum.
+        return found
+    # What stays after that: how many fit in count and bytes is decided by a running sum.
     [(count, size)] = tx.rows(select(func.count(), func.sum(t.size)).select_from(trajectories))
     room = settings.history_trajectories
-    if (room is None or count - len(found) <= room) and int(size or 0) <= settings.history_bytes:
+    over_count = 0 if room is None else int(count) - len(found) - room
+    over_bytes = int(size or 0) - settings.history_bytes
+    if over_bytes > 0:
+        over_bytes -= _sizes(tx, found)
+    if over_count <= 0 and over_bytes <= 0:
         return found
-    return _overflow(tx, settings, narrow, set(found) | busy, found, limit)
-
-
-def _overflow(
-    tx: Transaction, settings: Settings, narrow: object, skipped: set[str], found: list[str], limit: int
-) -> list[str]:
-    t = trajectories.c
-    [(count, size)] = tx.rows(select(func.count(), func.sum(t.size)).select_from(trajectories))
-    gone = _sizes(tx, found)
-    over_count = 0 if settings.history_trajectories is None else int(count) - len(found) - settings.history_trajectories
-    over_bytes = int(size or 0) - gone - settings.history_bytes
-    rows = tx.rows(narrow.order_by(t.ingested_at, state.c.trajectory_id).limit(limit + len(skipped)))  # type: ignore[attr-defined]
-    for key, _, one in rows:
+    for key, one in _oldest(tx, busy.union(found)):
         if len(found) >= limit or (over_count <= 0 and over_bytes <= 0):
             break
-        if key not in skipped:
-            found.append(key)
-            over_count -= 1
-            over_bytes -= int(one)
+        found.append(key)
+        over_count -= 1
+        over_bytes -= one
     return found
+
+
+def _oldest(tx: Transaction, skipped: Collection[str], *, before: datetime | None = None) -> Iterator[tuple[str, int]]:
+    """Give trajectories that may go, with their size in bytes, in the order in which they were taken in.
+
+    The wide table's order first, then the state of a piece at a time: a join would read through both.
+    """
+    t, s = trajectories.c, state.c
+    query = select(t.trajectory_id, t.revision, t.size).order_by(t.ingested_at, t.trajectory_id)
+    if before is not None:
+        query = query.where(t.ingested_at < before)
+    at = 0
+    rows: list[tuple[Any, ...]] = [()] * _PIECE
+    while len(rows) == _PIECE:
+        rows = tx.rows(query.limit(_PIECE).offset(at))
+        at += _PIECE
+        ended = select(s.trajectory_id, s.revision).where(s.status.not_in(("open", "interrupted")))
+        current = dict(tx.rows(ended.where(any_of(s.trajectory_id, [row[0] for row in rows]))))
+        yield from ((key, int(size)) for key, rev, size in rows if current.get(key) == rev and key not in skipped)
 
 
 def _sizes(tx: Transaction, ids: Sequence[str]) -> int:

@@ -32,10 +32,12 @@ def private(buffer: Buffer, query: str) -> list[tuple[object, ...]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Ask the tests of `ON_BOTH` of both engines, and all others of DuckDB."""
+    """Ask the tests of `ON_BOTH` of both engines, those that are marked of the one, and all others of DuckDB."""
     if "engine" in metafunc.fixturenames:
         both = metafunc.module.__name__.rpartition(".")[2] in ON_BOTH
-        metafunc.parametrize("engine", ["duckdb", "postgresql"] if both else ["duckdb"], indirect=True)
+        only = metafunc.definition.get_closest_marker("engine")
+        names = only.args if only else ["duckdb", "postgresql"] if both else ["duckdb"]
+        metafunc.parametrize("engine", names, indirect=True)
 
 
 @pytest.fixture

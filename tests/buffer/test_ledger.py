@@ -1,11 +1,13 @@
 """The buffer as publishing's ledger: with the real publisher, a real folder, and kills between its steps."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import MoveRefused, ShardError
+from agenther_live.retraction import retract
 from agenther_live.shards.files.manifest import Manifest
 from agenther_live.shards.files.publish import Ledger, Published, publish_due
 from agenther_live.shards.files.writer import ShardFile
@@ -81,6 +83,15 @@ def test_a_sample_taken_back_while_its_shard_is_written_is_retracted(buffer: Buf
     buffer.publish_shard(ShardFile(seq, "trl_sft", "trl_sft/00000001.jsonl", 1, "0" * 64, 10))
     assert states(buffer) == {"a": "retracted"}
     assert buffer.retractions_due()[0].samples == [one.sample_id]
+
+
+def test_a_shard_that_was_begun_is_finished_before_it_is_retracted(buffer: Buffer, tmp_path: Path) -> None:
+    with_samples(buffer, "a")
+    [one] = buffer.pending("trl_sft", 9)
+    buffer.begin_shard("trl_sft", [one.sample_id])
+    done = retract(buffer, tmp_path, where="true", reason="by_hand", dry_run=False, now=at(5), as_worker=nullcontext)
+    assert (done.samples, done.published, done.retraction) == ([one.sample_id], True, 1)
+    assert [(entry.revision, entry.rows) for entry in Manifest(tmp_path).entries()] == [(0, 1), (1, 0)]
 
 
 def test_what_was_withdrawn_cannot_be_put_into_a_shard(buffer: Buffer) -> None:

@@ -17,7 +17,9 @@ from agenther_live.buffer.docs import questions
 from agenther_live.buffer.engines import postgresql_results as results
 from agenther_live.buffer.engines.engine import Contended
 from agenther_live.buffer.store import Buffer
+from agenther_live.clock import utcnow
 from agenther_live.demo.run import demo
+from agenther_live.doctor import examine
 from agenther_live.errors import AgentHERError, BufferError, MoveRefused, QueryError, SettingsError, UsageError
 from agenther_live.settings import Settings
 from agenther_live.show import collect
@@ -176,6 +178,25 @@ def test_a_sample_taken_back_as_its_shard_begins_ends_in_one_of_two_ways(open_bu
         assert state == ("retracted" if begun else "withdrawn")
 
 
+def test_a_sample_stands_in_one_shard_though_two_emit_at_once(open_buffer: Callable[..., Buffer]) -> None:
+    """The lock of who emits can be lost with its connection."""
+    buffers = [open_buffer() for _ in range(2)]
+    failures(buffers[0], 6)
+    for claim in buffers[0].claim(6, now=at(400)):
+        buffers[0].record(claim, relabeled(claim, goal=f"Find {claim.trajectory_id}"), now=at(400))
+
+    def begin(buffer: Buffer, sample: str) -> bool:
+        try:
+            buffer.begin_shard("trl_sft", [sample])
+        except MoveRefused:
+            return False
+        return True
+
+    for (sample,) in buffers[0].sql("SELECT sample_id FROM samples").fetchall():
+        begun = together(*(lambda b=b, s=sample: begin(b, s) for b in buffers))
+        assert sorted(begun) == [False, True]
+
+
 @pytest.mark.parametrize("turn", range(4))
 def test_a_thread_that_two_pods_bring_at_once_is_one_trajectory(open_buffer: Callable[..., Buffer], turn: int) -> None:
     pods = [open_buffer() for _ in range(3)]
@@ -255,6 +276,32 @@ def test_another_folder_of_shards_is_refused(url: str, tmp_path: Path) -> None:
         with pytest.raises(Exception, match="does not hold shard 2"):
             two.tick()
         assert two.status()["paused_reason"]
+
+
+def test_doctor_compares_the_shards_and_leaves_the_database_as_it_is(postgresql: Server, tmp_path: Path) -> None:
+    def told(live: Live) -> dict[str, str]:
+        found = examine(live.home, live.settings, live.buffer, now=utcnow())
+        return {one.area: f"{one.level}: {one.what} {one.remedy}" for one in found if one.level != "ok"}
+
+    url = postgresql.new(empty=True)
+    with Live(tmp_path / "one", buffer=url, held_out=0.0, shard_seconds=0.0, strict=True) as one:
+        assert "no buffer in this database yet" in told(one)["buffer"]
+        made = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'store'"
+        assert postgresql.ask(url, made) == [(0,)]
+        one.buffer.ingest(batch([run("a")], [feedback(trajectory_id="a", success=True)]), now=at(200))
+        one.run_until_idle()
+        assert told(one).keys() <= {"worker"}
+        manifest = one.home.shards / "manifest.jsonl"
+        lines = manifest.read_bytes().splitlines(keepends=True)
+        manifest.write_bytes(b"".join(lines[:-1]))
+        assert "the manifest lacks 1 shards" in told(one)["shards"]
+        manifest.write_bytes(b"".join(lines))
+        with Live(tmp_path / "two", buffer=url, strict=True) as two:
+            assert told(two)["shards"].startswith("note: this home holds none of the buffer's shards")
+        with one.buffer.writing() as tx:
+            tx.connection.exec_driver_sql("UPDATE store.schema_version SET version_num = '9999'")
+        assert "install the version of the package that wrote it" in told(one)["buffer"]
+    postgresql.drop(url)
 
 
 def test_a_draw_is_repeated_by_its_log_and_counts_uses(open_buffer: Callable[..., Buffer]) -> None:

@@ -113,6 +113,25 @@ def test_files_cannot_be_reached(filled: Buffer, query: str) -> None:
         filled.sql(query)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_blob('{}')",
+        "SELECT * FROM goals, read_text('{}')",
+        "EXPLAIN ANALYZE SELECT * FROM read_blob('{}')",
+        "EXPLAIN (FORMAT json) FROM read_csv('{}')",
+        "FROM '{}'",
+        "SELECT (SELECT count(*) FROM '{}.wal')",
+        "FROM json_execute_serialized_sql(json_serialize_sql('FROM store.state -- {}'))",
+        "FROM duckdb_table_sample('store.state') -- {}",
+    ],
+)
+def test_its_own_file_cannot_be_read(filled: Buffer, query: str) -> None:
+    """DuckDB allows what it has open; a second closing would give up the lock on it."""
+    with pytest.raises(QueryError, match="is refused"):
+        filled.sql(query.format(filled.where))
+
+
 def test_a_python_variable_is_no_table(filled: Buffer) -> None:
     secret_frame = pd.DataFrame({"a": [1]})
     with pytest.raises(QueryError, match="secret_frame"):

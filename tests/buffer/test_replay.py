@@ -225,3 +225,5 @@ def test_samples_of_an_older_buffer_can_be_drawn(filled: Buffer, tmp_path: Path)
     assert private(older, "SELECT sample_id, weight, uses FROM store.sample_state ORDER BY 1") == [
         (f"s{i}", weight, 1) for i, weight in enumerate(WEIGHTS)
     ]
+    assert older.funnel() == filled.funnel()  # counted from what the migration wrote beside the state
+    assert older.funnel()[-1]["n"] == 8

@@ -74,6 +74,18 @@ def test_a_worker_that_runs_publishes_it_later(buffer: Buffer, root: Path, tmp_p
     assert [entry.revision for entry in live(Manifest(root).entries())] == [1, 1]
 
 
+@pytest.mark.engine("postgresql")  # on DuckDB a home has its own shards
+def test_a_home_without_the_shards_leaves_publishing_to_the_worker_that_has_them(
+    buffer: Buffer, root: Path, tmp_path: Path
+) -> None:
+    done = take(buffer, tmp_path / "elsewhere")
+    assert (done.published, done.retraction) == (False, None)
+    assert not (tmp_path / "elsewhere").exists()
+    assert publish_due(buffer, root, FORMATS, now=at(7000)).retracted == 2
+    for fmt in FORMATS:
+        assert [found.row["trajectory_id"] for found in read_rows(root, fmt)] == ["g2"]  # type: ignore[arg-type]
+
+
 def test_what_no_shard_holds_needs_no_publishing(buffer: Buffer, root: Path) -> None:
     class Refused(AbstractContextManager[None]):
         def __enter__(self) -> None:

@@ -1,12 +1,14 @@
 """Outcomes, claims and records: the worker's turn, and what overtakes it."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta, timezone
 
 import pytest
 
 from agenther_live.buffer.store import Buffer
+from agenther_live.buffer.upkeep.erase import forget
+from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.errors import MoveRefused
-from agenther_live.trajectory import Evidence, Message, Trajectory
+from agenther_live.trajectory import Action, Evidence, Message, Step, Trajectory
 from tests.buffer.conftest import MakeBuffer, private
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import errored, rejected, relabeled, sample
@@ -208,6 +210,26 @@ def test_the_servers_advice_when_to_retry_is_kept(make_buffer: MakeBuffer) -> No
     assert len(buffer.claim(9, now=at(92))) == 1
 
 
+def test_odd_trajectories_of_other_systems_keep_no_other_back(buffer: Buffer) -> None:
+    """Times with a zone are turned into UTC; what points outside of its messages gives no sample, and is told."""
+    east = timezone(timedelta(hours=5))
+    failed(buffer, "a")
+    steps = (Step(idx=0, message_index=99, actions=(Action(name="buy"),)),)
+    said = (Message(role="user", content="Buy it"), Message(role="assistant", content="No."))
+    odd = Trajectory(
+        trajectory_id="odd", agent="buyer", goal="Buy it", messages=said, steps=steps,
+        started_at=at(0).replace(tzinfo=UTC).astimezone(east),
+    )  # fmt: skip
+    no = Evidence(evidence_id="no", source="person", success=False, at=at(1).replace(tzinfo=UTC).astimezone(east))
+    buffer.add_trajectories([(odd, [no])], now=at(1))
+    buffer.settle(now=at(2))
+    assert {one.trajectory_id: one.trajectory.started_at for one in buffer.claim(9, now=at(2))}["odd"] == at(0)
+    assert buffer.sql("SELECT given_at FROM feedback WHERE evidence_id = 'no'").fetchall() == [(at(1),)]
+    buffer.derive(["trl_dpo"])
+    assert private(buffer, "SELECT reason FROM store.derived WHERE source_id = 'odd'") == [("unreadable",)]
+    assert private(buffer, "SELECT count(*) FROM store.derived WHERE source_id <> 'odd'") != [(0,)]
+
+
 def test_equal_samples_are_kept_once(buffer: Buffer) -> None:
     failed(buffer, "a", "b")
     for claim in buffer.claim(9, now=at(2)):
@@ -237,6 +259,11 @@ def test_held_out_by_a_key_of_the_users(make_buffer: MakeBuffer) -> None:
     assert "none" not in ids
     by_task = {f"task-{int(key[1:]) % 10}" for key in ids}
     assert {f"r{n}" for n in range(30) if f"task-{n % 10}" in by_task} == ids
+    gone = min(ids)  # one goes, and one comes
+    with buffer.writing() as tx:
+        forget(tx, [gone], Tombs(buffer.settings), now=at(2))
+    buffer.ingest(batch([run("new", metadata={"task": f"task-{int(gone[1:]) % 10}"})]), now=at(3))
+    assert buffer.held_out()[1] == ids - {gone} | {"new"}
 
 
 def test_successes_give_samples_once(buffer: Buffer) -> None:
