@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from agenther_live.buffer.store import Buffer
+from agenther_live.coroutines import run_coroutine
 from agenther_live.errors import SettingsError
 from agenther_live.evaluate import Evaluator
 from agenther_live.fleet import EVERYTHING
@@ -135,4 +135,4 @@ def check_models(parts: Parts) -> list[Finding]:
         named.append(("outcome_judge", parts.outcome_judging.judge))
     models = {setting: getattr(part, "model", None) for setting, part in named}
     used = {setting: model for setting, model in models.items() if isinstance(model, ChatModel)}
-    return asyncio.run(probe_models(used, parts.policy))
+    return run_coroutine(probe_models(used, parts.policy))

@@ -22,7 +22,8 @@ class Analysis(Record):
 
     `severity` v in [0, 1], 1 = worst; `weight` w = 1 − v = exp(−P / 2N) (paper, section on severity weighting;
     N = max(5, steps)). `critical_step` is the index of the first step after which the goal was lost,
-    `critical_evidence` are the indices of the messages that show it.
+    `critical_evidence` are the indices of the messages that show it. `missed` are parts of the goal that a model says
+    were not reached, `errors` what it holds to be wrong whatever the goal (message and level); None: nobody was asked.
     """
 
     trajectory_id: str
@@ -34,6 +35,8 @@ class Analysis(Record):
     critical_evidence: tuple[int, ...] = ()
     explanation: str = ""
     method: str = "rules"
+    missed: tuple[str, ...] = ()
+    errors: tuple[tuple[int, Literal["minor", "major", "critical"]], ...] | None = None
 
 
 class Verdict(Record):
@@ -65,7 +68,7 @@ class Goal(Record):
 
     `reason` is a word that statistics can count ('accepted', 'check:grounding', 'judge:veto', 'gate', …);
     `detail` says it in a sentence. `requirements` is T as a checklist: each requirement with the messages that prove
-    it.
+    it. `missed` are the parts of the failed goal that are known not to have been reached: it asks for none of them.
     """
 
     goal_id: str
@@ -82,6 +85,7 @@ class Goal(Record):
     attempt: int = 1
     prompt_version: str = ""
     requirements: tuple[Proven, ...] = ()
+    missed: tuple[str, ...] = ()
 
 
 class Canary(Record):

@@ -11,6 +11,7 @@ from typing import Any
 
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import WorkerRunning
+from agenther_live.fleet import holds_shards
 from agenther_live.shards.files.manifest import Manifest, live
 from agenther_live.shards.files.publish import retract_due
 from agenther_live.shards.files.purge import Reading, readers
@@ -67,7 +68,8 @@ def retract(
     """Take back the samples that an SQL condition over samples and trajectories chooses, and what was made of them.
 
     What shards hold is retracted and the shards are written anew at once, in a block of `as_worker`, unless a worker
-    of another process holds the home: then it does so at its next tick.
+    of another process holds the home, or (in a fleet) the buffer's shards are not in this one: then whoever publishes
+    does so at its next tick.
 
     Raises:
         QueryError: the condition is no SQL over the columns of `samples` and `trajectories`.
@@ -79,7 +81,7 @@ def retract(
         return Retracted([], dry_run)
     held = buffer.sql(
         f"{query} SELECT DISTINCT h.seq, h.format FROM shards AS h JOIN sample_shards AS l ON l.seq = h.seq "
-        "WHERE h.state = 'published' AND l.sample_id IN (SELECT sample_id FROM gone)"
+        "WHERE h.state <> 'abandoned' AND l.sample_id IN (SELECT sample_id FROM gone)"
     ).fetchall()
     seqs = {int(seq): str(fmt) for seq, fmt in held}
     before = _paths(root, seqs)
@@ -92,7 +94,7 @@ def retract(
     if seqs:
         try:
             with as_worker(), buffer.alone("emit") as ours:
-                if ours:
+                if ours and holds_shards(buffer, root):
                     retract_due(buffer, root, now=now)
                     published = True
                     number = Manifest(root).retractions()[-1].seq

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def sft(options: argparse.Namespace, tokenizer: Any) -> Path | None:
     """Train on demonstrations; gives the adapter's folder, or None where it was stopped before it began."""
     out, adapter = options.out / "sft", options.out / "sft" / "adapter"
     if adapter.is_dir() and not options.follow:
-        print(f"SFT is done: {adapter}")
+        print(f"SFT is done: {adapter} (another --out begins anew)")
         return adapter
     stream = ShardStream(
         options.shards,
@@ -137,7 +138,7 @@ def sft(options: argparse.Namespace, tokenizer: Any) -> Path | None:
         new_adapter(options), args, rows, tokenizer, severity=options.severity, callbacks=[follower]
     )
     trainer.train(resume_from_checkpoint=resume)
-    trainer.save_model(str(adapter))
+    whole(adapter, trainer.save_model)
     print(f"SFT adapter: {adapter}, policy version {follower.policy_version(trainer.state)}")
     return adapter
 
@@ -166,11 +167,24 @@ def dpo(options: argparse.Namespace, tokenizer: Any, adapter: Path) -> Path:
     model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
     trainer = WeightedDPOTrainer(model, args, rows, tokenizer, severity=options.severity, callbacks=[follower])
     trainer.train(resume_from_checkpoint=follower.resume(out))
+
     # The reference is a second adapter of the same model; only the trained one is kept.
-    trainer.model.save_pretrained(str(better), selected_adapters=["default"])
-    tokenizer.save_pretrained(str(better))
+    def save(folder: str) -> None:
+        trainer.model.save_pretrained(folder, selected_adapters=["default"])
+        tokenizer.save_pretrained(folder)
+
+    whole(better, save)
     print(f"DPO adapter: {better}, policy version {follower.policy_version(trainer.state)}")
     return better
+
+
+def whole(folder: Path, write: Callable[[str], object]) -> None:
+    """Write a folder whole or not at all: what a killed run left behind is not taken for an adapter."""
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    write(str(draft))
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
 
 
 class Stop:
@@ -195,6 +209,8 @@ def main(given: list[str] | None = None) -> None:
         tokenizer = AutoTokenizer.from_pretrained(options.model)
     except (OSError, ValueError) as error:
         raise SystemExit(f"finetune_trl: --model {options.model}: {str(error).strip().splitlines()[0]}") from None
+    if not tokenizer.chat_template:
+        raise SystemExit(f"finetune_trl: --model {options.model}: no chat template; take the model's instruct version")
     try:
         adapter = sft(options, tokenizer)
         if adapter is None:
@@ -204,8 +220,7 @@ def main(given: list[str] | None = None) -> None:
     except AgentHERError as error:
         raise SystemExit(f"finetune_trl: {error}") from None
     final = options.out / "adapter"
-    shutil.rmtree(final, ignore_errors=True)
-    shutil.copytree(adapter, final)
+    whole(final, lambda folder: shutil.copytree(adapter, folder))
     print(f"the adapter: {final}")
 
 

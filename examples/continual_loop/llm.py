@@ -156,6 +156,7 @@ def _proposed(
     return {
         "marker": marker,
         "achievements": [{"text": "what was done", "messages": messages}] if valid else [],
+        "missed": [],
         "goal": goal.text if goal and valid else "",
         "requirements": [{"text": "what was asked was done", "messages": messages}] if valid else [],
         "last_message": messages[-1] if valid else -1,
@@ -189,6 +190,7 @@ def _judged(
         "c": says or not better,
         "w": True,
         "l": True,
+        "d": says or true,
         "valid": says,
         "confidence": 0.9,
         "reason": "by the results" if says else "the results show otherwise",

@@ -1,7 +1,9 @@
 """The loop as it is deployed: capture, relabel, publish, follow with TRL, deploy the new version, again.
 
-`full` and `success` take what their home publishes, through `ShardStream`. `claim` (unverified) is no setting of the
-product: its rows are built from the buffer by plain code, and given to the same trainer.
+`full` and `success` take all that their home has published, through `ShardStream`; `fresh` and `replay` go on from the
+cursor of the round before and take what is new, alone or with as much drawn again as makes a quarter of the rows.
+`claim` (unverified) is no setting of the product: its rows are built from the buffer by plain code, and given to the
+same trainer.
 """
 
 from __future__ import annotations
@@ -28,18 +30,30 @@ from examples.continual_loop.worlds import HELD_OUT, Run, World
 __all__ = ["rounds", "train_round"]
 
 STEPS, RATE = 40, 1e-3
+REPLAY = {"fresh": 0.0, "replay": 0.25}
+"""Arms that go on from the cursor of the round before, and the share of rows that they draw again."""
 
 
-def train_round(live: Live, model: LlamaForCausalLM, out: Path, rows: Any = None, *, steps: int = STEPS) -> str | None:
-    """One round of TRL on what was published (or on `rows`), which changes the model.
+def train_round(
+    live: Live,
+    model: LlamaForCausalLM,
+    out: Path,
+    rows: Any = None,
+    *,
+    steps: int = STEPS,
+    after: Path | None = None,
+    replay: float = 0.25,
+) -> str | None:
+    """One round of TRL on what was published (behind the round `after`; or on `rows`), which changes the model.
 
     Gives the new policy version, which is the name of the folder `out`.
     """
     follower = None
     if rows is None:
-        stream = live.stream("trl_sft", consumer="trainer", max_staleness=4, replay_ratio=0.25)
+        stream = live.stream("trl_sft", consumer="trainer", max_staleness=4, replay_ratio=replay)
         follower = ShardFollower(stream, policy_version=out.name)
-        follower.resume(out)
+        if after is not None:
+            follower.resume(after)
         rows = follower.take(1)
     args = SFTConfig(
         str(out),
@@ -67,13 +81,13 @@ def train_round(live: Live, model: LlamaForCausalLM, out: Path, rows: Any = None
 
 
 def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder: Path) -> list[dict[str, Any]]:
-    """Three arms, each in a home of its own, from the same policy and on the same goals."""
+    """All arms, each in a home of its own, from the same policy and on the same goals."""
     records = []
-    for arm in ("success", "claim", "full"):
+    for arm in ("success", "claim", "full", *REPLAY):
         model, version, runs = copy.deepcopy(base), "base", dict[str, Run]()
         records.append({"arm": arm, "round": 0, **measure.held(model)})
         kept: list[dict[str, Any]] = []
-        with home_of(folder / arm, world, runs, relabels=arm == "full") as live:
+        with home_of(folder / arm, world, runs, relabels=arm in ("full", *REPLAY)) as live:
             for number in range(1, job.size.rounds + 1):
                 rng = random.Random(f"round {job.world} {job.seed} {number}")
                 train = world.split()[0]
@@ -85,7 +99,9 @@ def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder:
                     train_round(live, model, folder / f"{arm}-{number}", Dataset.from_list(kept))
                     version = f"claim-{number}"
                 else:
-                    version = train_round(live, model, folder / f"{arm}-{number}") or version
+                    before = folder / f"{arm}-{number - 1}" if arm in REPLAY and number > 1 else None
+                    out, share = folder / f"{arm}-{number}", REPLAY.get(arm, 0.25)
+                    version = train_round(live, model, out, after=before, replay=share) or version
                 rows = len(kept) if arm == "claim" else live.status()["samples"]
                 reached = sum(runs[str(start + at)].world.reached(runs[str(start + at)]) for at in range(len(goals)))
                 if arm == "full":

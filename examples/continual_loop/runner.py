@@ -71,7 +71,9 @@ def main(prog: str, given: Sequence[str] | None = None) -> int:
             round_seeds=min(n, size.round_seeds),
         )
     worlds = {name: world.title for name, world in WORLDS.items() if options.world in (None, name)}
-    console, begun = Console(), time.time()
+    begun, console = time.time(), Console()
+    if not console.is_terminal:  # a log has no width: no heading is cut
+        console = Console(width=200)
     log = options.out / "records.jsonl"
     if not options.again:
         shutil.rmtree(options.out, ignore_errors=True)

@@ -179,7 +179,8 @@ def _curve(records: Sequence[Record], title: str) -> Table:
 def _rounds(records: Sequence[Record], title: str) -> Table:
     here, rows = [record for record in records if record["job"] == "rounds" and "round" in record], []
     for number in sorted({record["round"] for record in here}):
-        values = {arm: by_seed(here, round=number, arm=arm) for arm in ("lookup", "success", "claim", "full")}
+        arms = ("lookup", "success", "claim", "full", "fresh", "replay")
+        values = {arm: by_seed(here, round=number, arm=arm) for arm in arms}
         rows.append(
             {
                 "round": number,
@@ -188,6 +189,8 @@ def _rounds(records: Sequence[Record], title: str) -> Table:
                 "unverified": _percent(values["claim"]),
                 "full": _percent(values["full"]),
                 "full − success only": str(paired(values["full"], values["success"])),
+                "full, a round's new rows alone": _percent(values["fresh"]),
+                "and a quarter drawn again": _percent(values["replay"]),
             }
         )
     return Table(f"World {title}: rounds by TRL through the shards", rows)

@@ -118,7 +118,7 @@ class ShardFollower(TrainerCallback):
         found = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
         numbered = [(int(path.name.rpartition("-")[2]), path) for path in found if path.name[-1:].isdigit()]
         for _, path in sorted(numbered, reverse=True):
-            if not (path / TRAINER_STATE_NAME).is_file():
+            if not _finished(path / TRAINER_STATE_NAME):
                 continue
             if self._round:
                 return str(path)
@@ -180,3 +180,12 @@ class ShardFollower(TrainerCallback):
         if found is None:
             self._rows = None
         return found
+
+
+def _finished(state: Path) -> bool:
+    """Whether a checkpoint's last file is there, and not cut."""
+    try:
+        json.loads(state.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -77,6 +79,29 @@ def test_a_puller_that_is_killed_before_its_cursor_is_put_down(shop, tmp_path):
     pull(shop.root, "trl_sft", consumer="other", out=tmp_path / "b")
     with pytest.raises(UsageError, match="'other' reads trl_sft"):
         pull(shop.root, "sharegpt", consumer="other", out=tmp_path / "c")
+
+
+def test_two_pulls_to_one_place_do_not_mix(shop, tmp_path):
+    shop.sell(goods(0, 4))
+    draft = tmp_path / ".set.pull"
+    draft.mkdir()
+    (draft / "trl_sft.jsonl").write_text("of one that was killed")
+    held = os.open(draft, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(UsageError, match="another pull is writing there"):
+        pull(shop.root, "trl_sft", consumer="n", out=tmp_path / "set")
+    assert [path.name for path in draft.iterdir()] == ["trl_sft.jsonl"]
+    os.close(held)
+    assert pull(shop.root, "trl_sft", consumer="n", out=tmp_path / "set").rows == 4
+
+
+def test_a_set_of_rows_without_ids_names_its_samples(tmp_path):
+    shop = Shop(tmp_path / "home", formats=("openai_sft",))
+    sold = shop.sell(goods(0, 4))
+    pull(shop.root, "openai_sft", consumer="n", out=tmp_path / "set")
+    lineage = json.loads((tmp_path / "set/LINEAGE.json").read_bytes())
+    assert lineage["sample_ids"] == sold
+    assert "policy_versions" not in lineage
 
 
 def test_a_full_volume_gets_its_room_back(shop, tmp_path, monkeypatch):

@@ -101,14 +101,48 @@ def test_a_sample_that_stands_in_two_shards_is_given_once(tmp_path):
 
 
 def test_other_bytes_than_the_manifest_says_are_refused(shop):
-    shop.sell(goods(0, 3))
-    path = shop.root / "trl_sft/00000001.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"Quite", b"Never"))
+    sold = shop.sell(goods(0, 6))
+    path = shop.root / "trl_sft/00000002.jsonl"
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"Quite", b"Never"))
     with pytest.raises(ShardError, match="other bytes"):
         list(stream(shop).rows())
     path.unlink()
+    reader = stream(shop)
     with pytest.raises(ShardError, match="is missing"):
-        list(stream(shop).rows())
+        reader.take_rows(6)
+    path.write_bytes(good)
+    assert ids(reader.take_rows(6)) == sold, "a round that failed has taken none"
+
+
+def test_a_manifest_that_cannot_be_read_is_told_of_each_time(shop):
+    shop.sell(goods(0, 3))
+    reader = stream(shop)
+    manifest = shop.root / "manifest.jsonl"
+    manifest.write_bytes((good := manifest.read_bytes()) + b"{\n")
+    for _ in range(2):
+        with pytest.raises(ShardError, match="line 2"):
+            list(reader.rows())
+    manifest.write_bytes(good)
+    assert len(list(reader.rows())) == 3
+
+
+def test_a_cursor_is_of_the_shards_that_it_was_made_by(shop, tmp_path):
+    """In a home that was made anew the same numbers are other shards: it would skip them all, and not say so."""
+    shop.sell(goods(0, 6))
+    reader = stream(shop)
+    list(reader.rows())
+    other = Shop(tmp_path / "anew")
+    other.sell(goods(20, 29))
+    elsewhere = stream(other)
+    elsewhere.load_state_dict(json.loads(json.dumps(reader.state_dict())))
+    with pytest.raises(ShardError, match="of other shards than those of"):
+        list(elsewhere.rows())
+    early = {**reader.state_dict(), "origin": None}  # as it was written before
+    again = stream(shop)
+    again.load_state_dict(early)
+    assert list(again.rows()) == []
+    assert again.state_dict() == reader.state_dict()
 
 
 def test_follow_waits_for_shards_and_can_be_stopped(shop):
@@ -308,6 +342,9 @@ def test_wrong_places_are_named(shop):
         list(ShardStream(shop.root, "openai_sft", consumer="a").rows())
     with pytest.raises(ShardError, match="no cursor"):
         stream(shop).load_state_dict({"v": 1})
+    for foreign in (None, [1], {**stream(shop).state_dict(), "given": "AAAA"}):
+        with pytest.raises(ShardError, match="no cursor"):
+            stream(shop).load_state_dict(foreign)
     with pytest.raises(ShardError, match="version None"):
         stream(shop).load_state_dict({})
     with pytest.raises(ShardError, match="of trl_sft rows"):

@@ -45,6 +45,11 @@ def test_sft_then_dpo(run: Any, given: list[str], tmp_path: Path, capsys: pytest
     notes = {p.stem: json.loads(p.read_text()) for p in (tmp_path / "shards" / "consumers").glob("*.json")}
     assert notes["finetune-sft"]["policy_version"] == "finetune-sft-2"
     assert notes["finetune-dpo"]["policy_version"] == "finetune-dpo-2"
+    sft = tmp_path / "out/sft"
+    (sft / "adapter").rename(sft / ".adapter.part")  # as if it had been killed while it wrote the adapter
+    run([*given, "--max-steps", "2"])
+    assert "demonstrations" in capsys.readouterr().out
+    assert sorted(path.name for path in sft.iterdir() if "adapter" in path.name) == ["adapter"]
     run([*given, "--max-steps", "2"])
     assert "SFT is done" in capsys.readouterr().out
 
@@ -71,6 +76,10 @@ def test_a_wrong_folder_is_told(run: Any, given: list[str], tmp_path: Path) -> N
         run(given)
     with pytest.raises(SystemExit, match="--model"):
         run([*given, "--model", str(tmp_path / "no-model")])
+    bare = shutil.copytree(given[1], tmp_path / "base-model")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(SystemExit, match="no chat template"):
+        run([*given, "--model", str(bare)])
     assert not (tmp_path / "out").exists()
 
 

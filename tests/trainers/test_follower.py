@@ -84,8 +84,10 @@ def test_a_checkpoint_that_was_torn_is_passed_over(root: Path, tokenizer: Any, t
     cursor.unlink()
     again = ShardFollower(stream(root))
     assert again.resume(out) == str(out / "checkpoint-2")
-    (out / "checkpoint-2" / "trainer_state.json").unlink()
+    (out / "checkpoint-2" / "trainer_state.json").write_text('{"best_global')  # killed while it was written
     assert again.resume(out) == str(out / "checkpoint-1")
+    (out / "checkpoint-1" / "trainer_state.json").unlink()
+    assert again.resume(out) is None
     assert ShardFollower(stream(root)).resume(tmp_path / "none") is None
 
 

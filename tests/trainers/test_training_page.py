@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from datasets import Dataset
 
+from agenther_live import ShardStream
 from agenther_live.integrations import trl as ours
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
@@ -30,7 +34,8 @@ def names(shards: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     shutil.copytree(shards, tmp_path / "agenther" / "shards")
     given = {name: getattr(ours, name) for name in ours.__all__}
-    return {**given, "SFTConfig": SFTConfig, "DPOConfig": DPOConfig, "Path": Path, "tokenizer": tokenizer,
+    return {**given, "SFTConfig": SFTConfig, "DPOConfig": DPOConfig, "Path": Path, "ShardStream": ShardStream,
+            "tokenizer": tokenizer,
             "model": tiny.model(len(tokenizer))}  # fmt: skip
 
 
@@ -41,6 +46,24 @@ def test_the_follower_trains_as_written(names: dict[str, Any]) -> None:
     )
     assert names["trainer"].state.global_step == 2
     assert names["ShardFollower"](names["follower"].stream).resume("out") == "out/checkpoint-2"
+
+
+def test_rounds_go_on_as_written(names: dict[str, Any], rows: Any) -> None:
+    text = block("itertools.count(1)")
+    short = text.replace("itertools.count(1)", "(1, 2)")
+    short = short.replace("min_rows=512, timeout=3600", "min_rows=4, timeout=0, max_rows=4")
+    short = short.replace("max_length=8192", f"max_length=256, per_device_train_batch_size=2, {HERE}")
+    exec(short, names)
+    seen = [Dataset.load_from_disk(f"out/round-{number}/rows") for number in (1, 2)]
+    given = [row["sample_id"] for table in seen for row in table if row["sample_id"]]
+    assert len(set(given)) == 8, "the second round has none of the first's"
+    assert names["trainer"].state.global_step == len(seen[1]) / 2
+    trained = [weights.clone() for weights in names["model"].parameters()]
+    exec(short, names)
+    same = map(torch.equal, trained, names["model"].parameters())
+    assert all(same), "what was over took no step"
+    note = json.loads(Path("agenther/shards/consumers/trainer-a.json").read_text())
+    assert note["policy_version"] == "round-2"
 
 
 def test_both_trainers_are_made_as_written(names: dict[str, Any], rows: Any) -> None:

@@ -66,6 +66,8 @@ class Cursor:
 
     `closed` are numbers of shards, `given` keys of samples, `versions` policy versions with their places in the
     order of first appearance. `fresh`, `repeated` and `stale` count rows. `draws` numbers the replay's seeded draws.
+    `origin` (number, revision, hash) is the first shard of the manifest that it was read by: numbers mean nothing in
+    another one.
     """
 
     format: str
@@ -79,6 +81,7 @@ class Cursor:
     owed: float = 0.0
     seq: int = 0
     """The highest shard of which a row was given."""
+    origin: tuple[int, int, str] | None = None
 
     def add(self, event: Event) -> None:
         """Take one event in."""
@@ -115,6 +118,7 @@ class Cursor:
             "versions": list(self.versions),
             **{name: getattr(self, name) for name in _COUNTS},
             "owed": self.owed,
+            "origin": list(self.origin) if self.origin and (self.given or self.closed) else None,
         }
 
     @classmethod
@@ -124,10 +128,15 @@ class Cursor:
         Raises:
             ShardError: where it is something else, or of another version.
         """
+        if not isinstance(state, Mapping):
+            raise ShardError(f"this is no cursor of a shard stream: {type(state).__name__}")
         if state.get("v") != STATE_VERSION:
             raise ShardError(f"a cursor of version {state.get('v')!r} cannot be read here (this is {STATE_VERSION})")
         try:
             keys = base64.b64decode(state["given"], validate=True)
+            if len(keys) % KEY_BYTES:
+                raise ValueError("`given` is cut")
+            origin = state.get("origin")
             return cls(
                 format=str(state["format"]),
                 closed={seq for first, last in state["closed"] for seq in range(int(first), int(last) + 1)},
@@ -135,6 +144,7 @@ class Cursor:
                 versions={str(version): place for place, version in enumerate(state["versions"])},
                 **{name: int(state[name]) for name in _COUNTS},
                 owed=float(state["owed"]),
+                origin=(int(origin[0]), int(origin[1]), str(origin[2])) if origin else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError(f"this is no cursor of a shard stream: {error}") from None

@@ -169,24 +169,26 @@ class ShardStream:
             timeout = 0.0
         deadline = None if timeout is None else time.monotonic() + timeout
         mark, found, fresh = self._progress.mark, list[StreamRow](), 0
-        while True:
-            part = self._pass()
-            for row in part:
-                found.append(row)
-                fresh += not row.repeated
-                if fresh == max_rows:
+        try:
+            while True:
+                for row in self._pass():
+                    found.append(row)
+                    fresh += not row.repeated
+                    if fresh == max_rows:
+                        return found
+                if fresh >= min_rows:
                     return found
-            if fresh >= min_rows:
-                return found
-            left = self._poll_seconds if deadline is None else deadline - time.monotonic()
-            if left <= 0 or self._stopped:
-                self._progress.rewind(mark)
-                self._versioned, self._pool = set(), None
-                raise TooFewRows(
-                    f"{fresh} new {self.format} rows in {self.source.name}, and a round needs {min_rows}"
-                    + (f"; waited {timeout:g} s" if timeout else "")
-                )
-            self.wait(min(left, self._poll_seconds))
+                left = self._poll_seconds if deadline is None else deadline - time.monotonic()
+                if left <= 0 or self._stopped:
+                    raise TooFewRows(
+                        f"{fresh} new {self.format} rows in {self.source.name}, and a round needs {min_rows}"
+                        + (f"; waited {timeout:g} s" if timeout else "")
+                    )
+                self.wait(min(left, self._poll_seconds))
+        except BaseException:  # too few, a damaged shard, Ctrl-C: nobody got these rows
+            self._progress.rewind(mark)
+            self._versioned, self._pool = set(), None
+            raise
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep, `poll_seconds` by default, or until the stream is asked to stop; says whether it goes on."""
@@ -349,6 +351,11 @@ class ShardStream:
         """Look for what was published or retracted; says whether that could be known."""
         if not self._listing.look():
             return False
+        if not self._progress.belongs_to(self.source.entries):  # its numbers would hide rows never given
+            raise ShardError(
+                f"the cursor of consumer {self.consumer!r} is of other shards than those of {self.source.name}: begin "
+                "anew there, without that checkpoint or under another name"
+            )
         self._pool = None
         self._note_versions()
         return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agenther_live.errors import UsageError
+from agenther_live.shards.files.manifest import Entry
 from agenther_live.shards.reading.cursor import Cursor, Event, Given, Repeated
 
 __all__ = ["Progress"]
@@ -26,6 +27,15 @@ class Progress:
     def mark(self) -> int:
         """Where it stands now, for `rewind`; a commit makes it void."""
         return len(self._log)
+
+    def belongs_to(self, entries: Sequence[Entry]) -> bool:
+        """Say whether the cursor was made by this manifest; one that does not know yet is from now on."""
+        if self.cursor.origin is None:
+            for first in entries[:1]:
+                self.cursor.origin = self.committed.origin = (first.seq, first.revision, first.sha256)
+            return True
+        seq, revision, sha256 = self.cursor.origin
+        return all(entry.sha256 == sha256 for entry in entries if (entry.seq, entry.revision) == (seq, revision))
 
     def note(self, event: Event) -> None:
         """Take an event in."""

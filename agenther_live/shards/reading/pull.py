@@ -7,13 +7,14 @@ did not happen, because the puller was killed in between, pulling to the same fo
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def pull(
         storage_options: for the URL's file system.
 
     Raises:
-        UsageError: the format is not known, or `out` holds something.
+        UsageError: the format is not known, `out` holds something, or another pull is writing it.
         ShardError: a shard is not as it must be, or `out` cannot be written.
     """
     known = NAMES.get(fmt, fmt)
@@ -109,10 +110,7 @@ def pull(
 def _made(stream: ShardStream, folder: Path, before: Mapping[str, Any] | None, *, llamafactory: bool) -> Pulled:
     """Write the set beside its place, and move it there when it is whole."""
     earlier = stream.figures["stale"]
-    draft = folder.with_name(f".{folder.name}.pull")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)  # of a puller that was killed
-        draft.mkdir(parents=True)
+    with _drafting(folder) as draft:
         lineage = _rows(stream, draft / f"{stream.format}.jsonl")
         lineage |= {"stale_left_out": stream.figures["stale"] - earlier, "begins_behind": _digest(before)}
         if not lineage["rows"]:
@@ -125,25 +123,51 @@ def _made(stream: ShardStream, folder: Path, before: Mapping[str, Any] | None, *
             folder.rmdir()  # an empty one is replaced
         draft.rename(folder)
         sync_folder(folder.parent)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)  # a full volume has its room back
-        raise ShardError(f"{folder} cannot be written: {error.strerror or error}") from error
     return _told(folder, lineage)
+
+
+@contextmanager
+def _drafting(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside the set's place, locked, so that of two pulls to one place the second is told."""
+    draft = folder.with_name(f".{folder.name}.pull")
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        held = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{folder}: another pull is writing there") from None
+            for left in draft.iterdir():  # of a puller that was killed
+                left.unlink()
+            try:
+                yield draft
+            except (OSError, ShardError):
+                shutil.rmtree(draft, ignore_errors=True)  # a full volume has its room back
+                raise
+        finally:
+            os.close(held)
+    except OSError as error:
+        raise ShardError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def _rows(stream: ShardStream, path: Path) -> dict[str, Any]:
     """Write the rows as they come, and give their lineage."""
     digest, size = hashlib.sha256(), 0
-    versions, kinds, shards = Counter[str](), Counter[str](), Counter[int]()
+    versions, kinds, shards, ids = Counter[str](), Counter[str](), Counter[int](), list[str]()
+    listed = DIALECTS[stream.format].listed
     with path.open("xb") as file:
         for found in stream.rows(wait=False):
             line = encode(found.row)
             digest.update(line)
             size += len(line)
             file.write(line)
-            versions[str(found.row.get("policy_version") or "")] += 1
-            kinds[str(found.row.get("kind") or "")] += 1
             shards[found.seq] += 1
+            if listed:
+                versions[found.row["policy_version"]] += 1
+                kinds[found.row["kind"]] += 1
+            else:  # the rows have no room for it
+                ids.append(found.sample_id)
         file.flush()
         os.fsync(file.fileno())
     latest = {entry.seq: entry for entry in stream.source.entries if entry.rows}
@@ -158,8 +182,7 @@ def _rows(stream: ShardStream, path: Path) -> dict[str, Any]:
         "samples": shards.total(),  # a stream without replay gives each once
         "bytes": size,
         "sha256": digest.hexdigest(),
-        "policy_versions": dict(versions),
-        "kinds": dict(kinds),
+        **({"policy_versions": dict(versions), "kinds": dict(kinds)} if listed else {"sample_ids": ids}),
         "retractions_seen": stream.source.retractions,
         "shards": [_origin(latest[seq], rows) for seq, rows in sorted(shards.items())],
     }

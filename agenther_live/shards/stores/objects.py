@@ -51,6 +51,8 @@ class ObjectStore:
         except (TypeError, ValueError) as error:
             raise SettingsError(f"{url}: {error}") from None
         self._root = root.rstrip("/")
+        if not self._root:
+            raise SettingsError(f"{url} names no bucket: s3://bucket/path")
         self._protocols = {self._fs.protocol} if isinstance(self._fs.protocol, str) else set(self._fs.protocol)
 
     def get(self, path: str) -> bytes | None:

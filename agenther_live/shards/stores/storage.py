@@ -97,12 +97,14 @@ class FolderSource:
         """Look for what was published or retracted since."""
         manifest = Manifest(self.root)
         # Retractions first: what they take away must be known before any shard that is listed later.
-        if self._changed(RETRACTIONS):
+        if (seen := self._changed(RETRACTIONS)) is not None:
             found = manifest.retractions()
             self.retractions = len(found)
             self.retracted = {sample for known in found for sample in known.samples}
-        if self._changed(MANIFEST):
+            self._seen[RETRACTIONS] = seen
+        if (seen := self._changed(MANIFEST)) is not None:
             self.entries = manifest.entries()
+            self._seen[MANIFEST] = seen
 
     def content(self, entry: Entry) -> bytes | None:
         """Give the bytes of a shard, unverified; None where it is gone."""
@@ -121,18 +123,16 @@ class FolderSource:
         """Write a file below the root, whole or not at all."""
         write_whole(self.root / path, data)
 
-    def _changed(self, name: str) -> bool:
+    def _changed(self, name: str) -> tuple[int, ...] | None:
+        """Give what tells this state of a file from others, None where it was read; kept once the reading succeeds."""
         try:
             found = (self.root / name).stat()
         except FileNotFoundError:
-            return False
+            return None
         except OSError as error:
             raise ShardError(f"{self.root / name} cannot be read: {error.strerror or error}") from None
         seen = (found.st_ino, found.st_size, found.st_mtime_ns)
-        if self._seen.get(name) == seen:
-            return False
-        self._seen[name] = seen
-        return True
+        return None if self._seen.get(name) == seen else seen
 
 
 class ObjectSource:

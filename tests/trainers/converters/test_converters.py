@@ -26,7 +26,7 @@ STOP = "<|im_end|>"
 
 pytestmark = [
     pytest.mark.skipif(FOLDER is None, reason="AGENTHER_CONVERTERS is not set: run `make test-converters`"),
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2400),  # the first test of each tool installs it
 ]
 
 
@@ -35,13 +35,14 @@ def environment(tool: str) -> Path:
     assert FOLDER is not None
     home = Path(FOLDER).resolve() / tool
     python, stamp = home / "bin" / "python", home / ".made"
-    if not stamp.exists():
+    wanted = (HERE / f"{tool}.txt").read_text("utf-8") + TOOLS[tool]
+    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet"]
         subprocess.run([*install, "--requirement", str(HERE / f"{tool}.txt")], check=True)
         subprocess.run([*install, "--no-deps", TOOLS[tool]], check=True)
-        stamp.touch()
+        stamp.write_text(wanted, "utf-8")
     return python
 
 
