@@ -6,6 +6,7 @@ Needs prometheus-client (the extra `metrics`). A scrape asks the buffer at most 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,8 @@ __all__ = ["MAX_AGE_SECONDS", "PANEL", "Board", "served"]
 
 logger = logging.getLogger("agenther_live")
 
+CLIENT_SECONDS = 30.0
+"""A client that says nothing for so long is left."""
 MAX_AGE_SECONDS = 2.0
 """Figures younger than this are given again instead of asked for."""
 
@@ -37,6 +40,7 @@ _GAUGES = {
     "journal_lag_bytes": ("journal_lag_bytes", "Bytes of the journal that are not ingested yet."),
     "journal_lag_seconds": ("journal_lag_seconds", "Age of the oldest fact that is not ingested yet."),
     "last_tick_age_seconds": ("last_tick_age_seconds", "Seconds since the last tick ended."),
+    "worker_seen_age_seconds": ("worker_seen_age_seconds", "Seconds since the worker's last sign of life."),
     "last_tick_seconds": ("last_tick_seconds", "How long the last tick took."),
     "ticks": ("ticks", "Ticks of this worker since it began."),
     "paused": ("paused", "1 while relabeling or emission stands still; status says why."),
@@ -62,7 +66,8 @@ class Board:
         status: gives the figures of `Live.status()`.
         judges: gives rows {judge, valid, invalid, unanswered} of the panel.
         max_lag_seconds: a journal that lags longer makes the worker unhealthy.
-        max_tick_age_seconds: a worker whose last tick ended longer ago is unhealthy.
+        max_tick_age_seconds: a worker that gave no sign of life for longer is unhealthy: a tick that ended, or one
+            that waits for models and goes on.
     """
 
     def __init__(
@@ -101,30 +106,43 @@ class Board:
     def health(self) -> dict[str, Any]:
         """Say whether the worker does its work: {healthy, reasons, journal_lag_seconds, last_tick_age_seconds}."""
         figures, _, trouble = self.look()
-        lag, age = figures.get("journal_lag_seconds") or 0.0, figures.get("last_tick_age_seconds")
+        lag, age = figures.get("journal_lag_seconds") or 0.0, figures.get("worker_seen_age_seconds")
         reasons = [] if trouble is None else [trouble]
         if lag > self._max_lag:
             reasons.append(f"the journal lags {lag:.0f} s behind")
         # A worker that has only just begun has not ended a tick of its own.
         if (age is None or age > self._max_tick_age) and time.monotonic() - self._began > self._max_tick_age:
-            reasons.append("no tick has ended yet" if age is None else f"the last tick ended {age:.0f} s ago")
+            reasons.append("no tick has ended yet" if age is None else f"the worker was last seen {age:.0f} s ago")
         return {
             "healthy": not reasons,
             "reasons": reasons,
             "paused_reason": figures.get("paused_reason"),
             "journal_lag_seconds": lag,
-            "last_tick_age_seconds": age,
+            "last_tick_age_seconds": figures.get("last_tick_age_seconds"),
+            "worker_seen_age_seconds": age,
         }
 
     @staticmethod
     def _with_ages(figures: dict[str, Any]) -> dict[str, Any]:
         now = utcnow()
-        for name in ("last_tick", "oldest_pending"):
+        for name in ("last_tick", "worker_seen", "oldest_pending"):
             said = figures.get(f"{name}_at")
             when = None if said is None else read_stamp(str(said))
             figures[f"{name}_age_seconds"] = None if when is None else max(0.0, (now - when).total_seconds())
         figures["paused"] = figures.get("paused_reason") is not None
         return figures
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a request met, where the base class would print a traceback into the log's lines."""
+        error = sys.exception()
+        if isinstance(error, ConnectionError | TimeoutError):  # a scraper that did not wait for its answer
+            logger.debug("metrics: %s left: %s", client_address, error)
+        else:
+            logger.error("metrics: a request failed: %s", error, exc_info=error)
 
 
 @contextmanager
@@ -137,6 +155,8 @@ def served(board: Board, *, port: int, host: str = "127.0.0.1") -> Iterator[int]
     text = _text_of(board)
 
     class Pages(BaseHTTPRequestHandler):
+        timeout = CLIENT_SECONDS
+
         def do_GET(self) -> None:
             if self.path.split("?")[0] == "/metrics":
                 self._answer(200, *text())
@@ -157,10 +177,9 @@ def served(board: Board, *, port: int, host: str = "127.0.0.1") -> Iterator[int]
             logger.debug("metrics: " + format, *args)
 
     try:
-        server = ThreadingHTTPServer((host, port), Pages)
+        server = _Server((host, port), Pages)
     except OSError as error:
         raise UsageError(f"metrics cannot be served on {host}:{port}: {error.strerror or error}") from None
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="agenther-metrics", daemon=True)
     thread.start()
     try:

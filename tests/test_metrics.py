@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -71,8 +73,13 @@ def test_a_worker_is_scraped(home: Path) -> None:
         assert seen["agenther_ticks",] >= 1
         assert seen["agenther_last_tick_age_seconds",] < 60
         assert seen["agenther_journal_lag_bytes",] == 0
+        for _ in range(3):  # a scraper that does not wait for its answer
+            with socket.create_connection(("127.0.0.1", port)) as gone:
+                gone.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         code, text = get(port, "/healthz")
         assert (code, json.loads(text)["healthy"]) == (200, True)
+        assert run_cli("status", "--check", "--max-silence-seconds", 60, "--home", home).code == 0
         assert get(port, "/else")[0] == 404
         taken = run_cli("worker", "--home", home.parent / "other", "--metrics-port", port)
         assert taken.code == 2
@@ -86,7 +93,7 @@ class Given:
     """A status that a test sets."""
 
     def __init__(self) -> None:
-        self.figures: dict[str, Any] = {"journal_lag_seconds": 0.0, "last_tick_at": "2020-01-01T00:00:00"}
+        self.figures: dict[str, Any] = {"journal_lag_seconds": 0.0, "worker_seen_at": "2020-01-01T00:00:00"}
         self.error: Exception | None = None
 
     def __call__(self) -> dict[str, Any]:
@@ -103,7 +110,7 @@ def test_a_worker_that_stands_still_is_unhealthy(monkeypatch: pytest.MonkeyPatch
     time.sleep(0.06)
     health = board.health()
     assert not health["healthy"]
-    assert "the last tick ended" in health["reasons"][0]
+    assert "the worker was last seen" in health["reasons"][0]
     given.figures["journal_lag_seconds"] = 11.0
     with metrics.served(board, port=0) as port:
         code, text = get(port, "/healthz")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from agenther_live.cli import interrupts
+
 if TYPE_CHECKING:
     from agenther_live.cli.verbs import app
 
@@ -14,10 +16,13 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command line; a user's mistake gives a message and an exit code, never a traceback."""
     try:
+        interrupts.let_interrupts_through()
         from agenther_live.cli import verbs
-    except KeyboardInterrupt:  # Ctrl-C while it still loads
+
+        verbs.main()
+    except KeyboardInterrupt:  # Ctrl-C while it still loads, or between two things that are guarded
+        interrupts.over()
         sys.exit(130)
-    verbs.main()
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,13 @@ from typing import Annotated
 import typer
 
 from agenther_live import render
+from agenther_live.cli import interrupts
+from agenther_live.cli.logs import Stray
 from agenther_live.cli.options import a_home
 from agenther_live.cli.tools import err
 from agenther_live.errors import AgentHERError, UsageError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,17 +55,20 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character still gets the rest
     atexit.register(gc.freeze)  # else the interpreter searches all that it loaded for cycles, half a second long
+    logging.lastResort = Stray()
     try:
         sys.argv[1:] = map(_as_text, sys.argv[1:])
         app(standalone_mode=True)
+    except SystemExit as left:
+        if left.code == INTERRUPTED:  # Typer's word for it
+            interrupts.over()
+        raise
     except AgentHERError as error:
         _complain(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except UnicodeEncodeError as error:  # the name of a file, where the locale has no such letters
         _complain(f"{error.object!a}: this locale ({error.encoding}) cannot write it; set LC_ALL=C.UTF-8")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

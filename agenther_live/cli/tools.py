@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import math
 import os
 import signal
@@ -92,17 +91,6 @@ def _place(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
     return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-
-
-def log_as(form: str) -> None:
-    """Log to stderr, as text or as JSON lines."""
-    if form not in ("text", "json"):
-        raise SettingsError(f"--log-format = {form!r}: text or json")
-    handler = logging.StreamHandler()
-    handler.setFormatter(render.JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("agenther_live")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
 
 
 @contextmanager

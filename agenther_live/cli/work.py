@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from agenther_live import metrics, render
+from agenther_live.cli.logs import log_as
 from agenther_live.cli.options import (
     AppOption,
     HomeOption,
@@ -21,12 +22,12 @@ from agenther_live.cli.options import (
 from agenther_live.cli.root import app
 from agenther_live.cli.tools import (
     bar,
-    log_as,
     open_to_look,
     open_worker,
     show_result,
     stopping_on_signals,
 )
+from agenther_live.clock import read_stamp, utcnow
 from agenther_live.errors import AgentHERError, NoHome
 
 logger = logging.getLogger("agenther_live")
@@ -100,6 +101,12 @@ def status(
     as_json: JsonOption = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if the worker lags; for probes.")] = False,
     max_lag_seconds: Annotated[float, typer.Option("--max-lag-seconds", min=0, help="What --check allows.")] = 60.0,
+    max_silence_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--max-silence-seconds", min=0, help="--check also wants a sign of the worker's life within so long."
+        ),
+    ] = None,
 ) -> None:
     """Show the funnel, drops, journal lag, last tick, spend, and why work pauses."""
     try:
@@ -116,3 +123,8 @@ def status(
             raise AgentHERError(
                 f"the journal lags {lag:.0f} s behind, more than {max_lag_seconds:.0f} s: is a worker up?"
             )
+        seen = figures["worker_seen_at"]
+        silent = None if seen is None else max(0.0, (utcnow() - read_stamp(seen)).total_seconds())
+        if check and max_silence_seconds is not None and (silent is None or silent > max_silence_seconds):
+            told = "no worker was seen yet" if silent is None else f"the worker was last seen {silent:.0f} s ago"
+            raise AgentHERError(f"{told}, and --max-silence-seconds is {max_silence_seconds:g}: is it up?")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from agenther_live.buffer import migrations
+from agenther_live.buffer.engines import apart
 from agenther_live.buffer.engines.duckdb import DuckDB
 from agenther_live.buffer.upkeep.compact import look
 from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.doctor.findings import Exam, Finding
 from agenther_live.errors import AgentHERError
+from agenther_live.redact import key_is_there
 
 __all__ = ["check_buffer"]
 
@@ -74,15 +77,23 @@ def check_buffer(exam: Exam) -> Iterator[Finding]:
 
 
 def _check_server(exam: Exam) -> Iterator[Finding]:
+    looked: dict[str, Any] = {"shards": None}  # these are read beside the manifest, since others publish meanwhile
     try:
-        exam.buffer.cursors()
+        # By the engine itself: the buffer would first make its schema there, or bring an older one to this version's.
+        with exam.buffer._engine.read() as tx:
+            found = migrations.revision_of(tx.connection)
+            for name in ("newest", "undone", "key_ids") if found == migrations.HEAD else ():
+                looked[name] = [row[0] for row in tx.connection.exec_driver_sql(apart.LOOKS[name])]
     except AgentHERError as error:
         yield Finding("buffer", "bad", str(error), "check the URL, the server and the network")
         return
-    with exam.buffer.reading() as tx:
-        found = migrations.revision_of(tx.connection)
-    exam.looked = {"revision": [found], "usable": True, "shards": None}
-    yield Finding("buffer", "ok", f"the server answers, schema {found}")
+    if found is None:
+        yield Finding("buffer", "note", "the server answers, and has no buffer in this database yet: a worker makes it")
+        return
+    exam.looked = looked | {"revision": [found]}
+    yield from _check_schema(exam)
+    if exam.readable:
+        yield from _check_keys(exam)
 
 
 def _check_schema(exam: Exam) -> Iterator[Finding]:
@@ -104,6 +115,12 @@ def _check_schema(exam: Exam) -> Iterator[Finding]:
 def _check_keys(exam: Exam) -> Iterator[Finding]:
     ids = set(exam.looked.get("key_ids") or ())
     if not ids:
+        return
+    if not key_is_there(exam.home.path):
+        yield Finding(
+            "buffer", "bad", "redact.key is gone, and with it what was deleted: nothing of that would be refused",
+            "restore it before anything else is done: the next agent or worker makes another one",
+        )  # fmt: skip
         return
     try:
         strange = ids - {Tombs(exam.settings).key_id}

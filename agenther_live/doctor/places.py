@@ -13,12 +13,12 @@ from pathlib import Path
 
 import orjson
 
-from agenther_live import erase
+from agenther_live import erase, requests
 from agenther_live.clock import read_stamp
 from agenther_live.doctor.findings import Exam, Finding
 from agenther_live.errors import HomeError
 from agenther_live.journal import Reader
-from agenther_live.redact import load_key
+from agenther_live.redact import key_is_there, load_key
 from agenther_live.replies import Replies
 
 __all__ = ["check_clock", "check_leftovers", "check_permissions", "check_room", "check_worker"]
@@ -44,7 +44,8 @@ def check_permissions(exam: Exam) -> Iterator[Finding]:
         yield Finding("permissions", "bad", f"others may read {len(open_ones)} paths: {shown}", fix=close)
     try:
         home.create()
-        load_key(home.path)
+        if key_is_there(home.path):  # one that is made anew would hide that the old one is gone
+            load_key(home.path)
     except HomeError as error:
         yield Finding("permissions", "bad", str(error), "give the worker's user the home: chown -R")
         return
@@ -136,13 +137,20 @@ def _noted(path: Path) -> datetime | None:
 
 def check_leftovers(exam: Exam) -> Iterator[Finding]:
     """What killed processes left, and deletions that were begun."""
-    old = time.time() - _DRAFT_SECONDS
     found = [
         path
-        for pattern in (".*", "replies/.*", "buffer.duckdb.compact*", "buffer.duckdb.tmp", "requests/*.json")
+        for pattern in (
+            ".*", "replies/.*", "requests/.*", "requests/*.done.json", "buffer.duckdb.compact*", "buffer.duckdb.tmp",
+        )
         for path in exam.home.path.glob(pattern)
-        if path.lstat().st_mtime < old
-    ]
+        if _is_old(path)
+    ]  # fmt: skip
+    asked = [path for path, _ in requests.waiting(exam.home) if _is_old(path)]
+    if asked:
+        yield Finding(
+            "leftovers", "warn", f"{len(asked)} requests, deletions most likely, wait for a worker: {asked[0].name}",
+            "start the worker: it does what was asked at its next tick",
+        )  # fmt: skip
 
     def clear() -> str:
         for path in found:
@@ -160,5 +168,12 @@ def check_leftovers(exam: Exam) -> Iterator[Finding]:
             return f"{len(erase.finish_begun(place, now=exam.now))} finished"
 
         yield Finding("leftovers", "bad", f"deletions that were begun and not finished: {', '.join(begun)}", fix=finish)
-    if not found and not begun:
+    if not (found or asked or begun):
         yield Finding("leftovers", "ok", "no drafts, no unfinished deletion")
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return path.lstat().st_mtime < time.time() - _DRAFT_SECONDS
+    except FileNotFoundError:  # the draft of a process that lives
+        return False

@@ -9,6 +9,7 @@ from typing import get_args
 
 import orjson
 
+from agenther_live.buffer.engines import apart
 from agenther_live.buffer.store import Buffer
 from agenther_live.buffer.upkeep.adopt import adopt_shard, samples_of
 from agenther_live.doctor.findings import Exam, Finding
@@ -27,9 +28,9 @@ __all__ = ["check_shards"]
 
 def check_shards(exam: Exam) -> Iterator[Finding]:
     """Every live file is there with the manifest's bytes, and the buffer knows the same shards."""
-    root = exam.home.shards
+    root, embedded = exam.home.shards, exam.buffer.engine_name == "duckdb"
     try:
-        entries = Manifest(root).entries()
+        entries = Manifest(root).entries() if embedded or not exam.readable else _read_beside_others(exam)
         Manifest(root).retractions()
     except ShardError as error:
         yield Finding("shards", "bad", str(error), "readers stop there: restore the line from a copy of the folder")
@@ -40,11 +41,28 @@ def check_shards(exam: Exam) -> Iterator[Finding]:
         yield _broken(exam, entry)
     if exam.readable and exam.looked.get("shards") is not None:
         lost = _lost(exam, entries)
+        if lost and not entries and not embedded:
+            yield Finding("shards", "note", "this home holds none of the buffer's shards: another one publishes them")
+            return
         yield from _check_ledger(exam, entries, lost)
-        if not lost:  # else the files that no line names are what was published
+        # Where shards are lost, files that no line names are what was published; where others publish, what they write.
+        if not lost and embedded:
             yield from _check_strays(exam, entries)
     if not broken:
         yield Finding("shards", "ok", f"{len(alive)} live files, each with the bytes that the manifest says")
+
+
+def _read_beside_others(exam: Exam) -> list[Entry]:
+    """Read the manifest and what the buffer knows of it while no worker publishes; the latter is left out if one does.
+
+    By the engine itself: the buffer would bring an older schema to this version's.
+    """
+    engine = exam.buffer._engine
+    with engine.alone("emit") as ours, engine.read() as tx:
+        if ours:
+            rows = tx.connection.exec_driver_sql(apart.LOOKS["shards"])
+            exam.looked["shards"] = [list(row) for row in rows]
+        return Manifest(exam.home.shards).entries()
 
 
 def _whole(root: Path, entry: Entry) -> bool:

@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "batch": 10,
     "drain_seconds": 0.0,
     "interrupted_ttl_seconds": YEARS,
-    "history_days": YEARS,
+    "history_days": 3650.0,
     "retry_seconds": 0.1,
 }
 
