@@ -15,7 +15,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-trainers test-converters loop lint types bench build clean
+.PHONY: help demo docs test test-faults test-trainers test-converters loop lint types bench build clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -45,6 +45,10 @@ lint: .venv/.dev ## ruff: rules and format
 types: .venv/.dev ## mypy strict and pyright
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/.dev ## docs/sql.md and docs/settings.md anew, from the views, the questions and the settings
+	$(BIN)/python -m agenther_live.buffer.docs examples/queries.sql > docs/.new && mv docs/.new docs/sql.md
+	$(BIN)/python -m agenther_live.settings_page > docs/.new && mv docs/.new docs/settings.md
 
 bench: .venv/.dev ## every benchmark; tables as JSON in build/bench/
 	mkdir -p build/bench

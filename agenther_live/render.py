@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -50,13 +53,48 @@ def plain(text: object) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int = 200) -> RenderableType:
-    """A result as a table; more than `limit` rows are counted, not shown."""
-    shown = Table(*(plain(column) for column in columns), header_style="bold", pad_edge=False)
-    for row in rows[:limit]:
-        shown.add_row(*("" if value is None else plain(value) for value in row))
-    if len(rows) <= limit:
-        return shown
-    return Group(shown, Text(f"… and {len(rows) - limit} more rows; --json prints all", style="dim"))
+    """A result as a table; more than `limit` rows are counted, not shown.
+
+    Where not even the names of the columns fit beside each other, each row stands as a list of its own.
+    """
+    shown = _Rows([plain(column) for column in columns], rows[:limit])
+    if len(rows) > limit:
+        return Group(shown, Text(f"… and {len(rows) - limit} more rows; --json prints all", style="dim"))
+    return shown if rows else Group(shown, Text("no rows", style="dim"))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that find their form when it is known how wide the terminal is."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give a table, or a list for each row."""
+        names = sum(cell_len(name) + 3 for name in self.columns) + 1  # a space on either side, and a line
+        if names <= options.max_width:
+            shown = Table(header_style="bold", pad_edge=False)
+            for name in self.columns:
+                shown.add_column(name, overflow="fold", min_width=cell_len(name))
+            for row in self.rows:
+                shown.add_row(*map(_cell, row))
+            yield shown
+            return
+        if not self.rows:
+            yield Text.from_markup(", ".join(self.columns), style="bold")
+        for number, row in enumerate(self.rows, 1):
+            yield Rule(f"row {number}", align="left", style="dim")
+            listed = Table.grid(padding=(0, 2))
+            listed.add_column(style="bold", no_wrap=True)
+            listed.add_column(overflow="fold")
+            for name, value in zip(self.columns, row, strict=True):
+                listed.add_row(name, _cell(value))
+            yield listed
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else plain(value)
 
 
 def funnel(steps: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -80,15 +118,30 @@ def status(figures: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Re
     shown = Table.grid(padding=(0, 2))
     for name, value in figures.items():
         if name not in known:
-            shown.add_row(name.replace("_", " "), "–" if value is None else plain(_figure(value)))
+            shown.add_row(name.replace("_", " "), plain("\n".join(_lines(value))))
     return Group(funnel(steps), Text(), shown)
 
 
+def _lines(value: object) -> Iterator[str]:
+    """A figure, or each figure of a group on a line of its own."""
+    if not isinstance(value, Mapping):
+        yield _figure(value)
+        return
+    for name, one in value.items():
+        yield f"{str(name).replace('_', ' ')}: {_figure(one)}"
+    if not value:
+        yield "–"
+
+
 def _figure(value: object) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, float):
         return f"{value:,.4f}".rstrip("0").rstrip(".")
     if isinstance(value, Mapping):
-        return "; ".join(f"{name} {'–' if one is None else _figure(one)}" for name, one in value.items()) or "–"
+        return "; ".join(f"{name} {_figure(one)}" for name, one in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_figure, value)) or "–"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -111,7 +164,9 @@ def tick_report(report: Any) -> RenderableType:
 def import_report(read: int, imported: int, refused: Sequence[Mapping[str, Any]]) -> RenderableType:
     """How many records came in, and which did not."""
     lines = [f"{read:,} read, {imported:,} imported, {len(refused):,} refused"]
-    lines += [f"  {plain(r['file'])}:{r['line']}: {plain(r['reason'])}" for r in refused[:20]]
+    for r in refused[:20]:
+        place = f":{r['line']}" if r["line"] else ""  # line 0 is the file itself
+        lines.append(f"  {plain(r['file'])}{place}: {plain(r['reason'])}")
     if len(refused) > 20:
         lines.append(f"  … and {len(refused) - 20} more; --json names all")
     return "\n".join(lines)

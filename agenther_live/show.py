@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -50,7 +51,8 @@ _PARTS = {
     "WHERE trajectory_id = ? ORDER BY accepted DESC, goal_id",
     "verdicts": "SELECT v.goal_id, v.judge, v.is_valid, v.confidence, v.status, v.reason FROM verdicts AS v "
     "JOIN goals AS g ON g.goal_id = v.goal_id WHERE g.trajectory_id = ? ORDER BY v.goal_id, v.judge",
-    "samples": "SELECT sample_id, goal_id, kind, weight, state FROM samples WHERE trajectory_id = ? ORDER BY sample_id",
+    "samples": "SELECT sample_id, goal_id, kind, weight, state, reason FROM samples WHERE trajectory_id = ? "
+    "ORDER BY sample_id",
     "shards": "SELECT l.sample_id, l.seq, l.format, h.path, h.state, r.reason AS retracted FROM sample_shards AS l "
     "JOIN samples AS s ON s.sample_id = l.sample_id JOIN shards AS h ON h.seq = l.seq "
     "LEFT JOIN retractions AS r ON r.sample_id = l.sample_id WHERE s.trajectory_id = ? ORDER BY l.seq",
@@ -118,11 +120,16 @@ def _head(found: Mapping[str, Any]) -> RenderableType:
     grid.add_column(overflow="fold")
     grid.add_row("goal", _cut(found["goal"]))
     who = [found["agent"], found["policy_version"], found["thread_id"] and f"thread {found['thread_id']}"]
+    who += [found["subject"] and f"about {found['subject']}"]
     grid.add_row("agent", Text(" · ".join(_safe(one) for one in who if one)))
     grid.add_row("id", Text(_safe(found["trajectory_id"])))
     tokens = sum(run["prompt_tokens"] + run["completion_tokens"] for run in found["runs"])
-    size = f"{found['n_runs']} runs, {found['n_steps']} steps, {found['n_errors']} errors, {tokens:,} tokens"
+    counted = [(found["n_runs"], "run"), (found["n_steps"], "step"), (found["n_errors"], "error"), (tokens, "token")]
+    size = ", ".join(f"{n:,} {word}{'s' * (n != 1)}" for n, word in counted)
     grid.add_row("run", Text(f"{found['status']} · {_span(found)} · {size}"))
+    if found["flags"] not in (None, [], "[]"):
+        flags = json.loads(found["flags"]) if isinstance(found["flags"], str) else found["flags"]
+        grid.add_row("flags", Text(_safe(", ".join(map(str, flags)))))
     for run in found["runs"]:
         if run["error_type"]:
             grid.add_row("error", Text(f"{_safe(run['error_type'])}: ", style="red") + _cut(run["error_message"] or ""))
@@ -212,9 +219,9 @@ def _goals(found: Mapping[str, Any]) -> list[RenderableType]:
 def _samples(samples: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for sample in samples:
-        parts.append(
-            Text(f"{sample['kind']} {sample['sample_id']} · weight {sample['weight']:.2f} · {sample['state']}")
-        )
+        why = f": {_safe(sample['reason'])}" if sample["reason"] else ""
+        told = f"{sample['kind']} {sample['sample_id']} · weight {sample['weight']:.2f} · {sample['state']}{why}"
+        parts.append(Text(told))
         for shard in sample["shards"]:
             taken = f", retracted: {_safe(shard['retracted'])}" if shard["retracted"] else ""
             where = shard["path"] or f"shard {shard['seq']}"

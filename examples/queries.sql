@@ -1,6 +1,7 @@
--- Twenty questions to a replay buffer. Each can be asked alone: agenther-live sql "…"
+-- Questions to a replay buffer. Each can be asked alone: agenther-live sql "…"
 
--- 1. Which policy version fails most, on what, and what does a usable sample cost?
+-- 1. Which policy version fails most, on what, and what does a usable sample cost? (at_least and at_most are the
+-- 95-percent interval of the failure rate. Where calls have no known price, a sample costs more than it says.)
 WITH kinds AS (
     SELECT agent, policy_version, failure_type, count(*) AS n
     FROM failures
@@ -12,7 +13,8 @@ WITH kinds AS (
 )
 SELECT r.policy_version, r.agent, r.failed, round(1 - r.success_rate, 2) AS failure_rate,
        round(1 - r.high, 2) AS at_least, round(1 - r.low, 2) AS at_most, w.fails_on,
-       (SELECT sum(cost_usd) / nullif(sum(usable), 0) FROM sample_costs) AS cost_per_sample_usd
+       (SELECT sum(cost_usd) / nullif(sum(usable), 0) FROM sample_costs) AS cost_per_sample_usd,
+       (SELECT sum(unpriced_calls) FROM sample_costs) AS unpriced_calls
 FROM success_rates AS r
 LEFT JOIN worst AS w ON w.agent = r.agent AND w.policy_version IS NOT DISTINCT FROM r.policy_version
 ORDER BY failure_rate DESC NULLS LAST;
@@ -137,3 +139,45 @@ SELECT sample_id, kind, failure_type, uses, created_at, drawn_at
 FROM replay
 ORDER BY uses DESC, created_at, sample_id
 LIMIT 20;
+
+-- 21. Does an agent get better or worse from day to day, and is that more than chance? (Put your agent's name in place
+-- of buyer. The interval is Wilson's, 95 percent.)
+WITH rated AS (
+    SELECT day, sum(succeeded) AS succeeded, sum(succeeded + failed) * 1.0 AS n,
+           sum(succeeded) / nullif(sum(succeeded + failed) * 1.0, 0) AS rate
+    FROM funnel_days
+    WHERE agent = 'buyer'
+    GROUP BY day
+)
+SELECT day, CAST(n AS BIGINT) AS judged, round(rate, 2) AS success_rate,
+       round((rate + 1.92 / n - 1.96 * sqrt(rate * (1 - rate) / n + 0.96 / (n * n))) / (1 + 3.84 / n), 2) AS low,
+       round((rate + 1.92 / n + 1.96 * sqrt(rate * (1 - rate) / n + 0.96 / (n * n))) / (1 + 3.84 / n), 2) AS high
+FROM rated
+WHERE n > 0
+ORDER BY day;
+
+-- 22. About which goals did the judges disagree, and what did each of them say?
+SELECT g.trajectory_id, g.hindsight_goal, v.judge, v.is_valid, v.confidence, v.reason
+FROM goals AS g
+JOIN verdicts AS v USING (goal_id)
+WHERE v.status = 'ok'
+  AND goal_id IN (SELECT goal_id FROM verdicts WHERE status = 'ok'
+                  GROUP BY goal_id HAVING min(CAST(is_valid AS INTEGER)) < max(CAST(is_valid AS INTEGER)))
+ORDER BY goal_id, v.judge;
+
+-- 23. What became of one person's data? (Put the value of your subject_key in place of user-17.)
+SELECT t.trajectory_id, t.started_at, t.outcome, s.sample_id, s.kind, s.state, h.path AS in_shard,
+       (SELECT count(*) FROM drawn AS d WHERE d.sample_id = s.sample_id) AS draws
+FROM trajectories AS t
+LEFT JOIN samples AS s USING (trajectory_id)
+LEFT JOIN sample_shards AS l ON l.sample_id = s.sample_id
+LEFT JOIN shards AS h ON h.seq = l.seq
+WHERE t.subject = 'user-17'
+ORDER BY t.started_at, s.sample_id, h.seq;
+
+-- 24. What did the latest draw from the buffer give?
+SELECT w.idx, r.kind, r.goal, round(w.probability, 4) AS probability, round(w.weight, 3) AS weight
+FROM drawn AS w
+JOIN replay AS r USING (sample_id)
+WHERE w.draw_id = (SELECT max(draw_id) FROM draws)
+ORDER BY w.idx;

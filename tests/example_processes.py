@@ -42,7 +42,7 @@ def command(example: str, start: str, **options: str) -> list[str]:
     """Give the README's one command that starts so, its options set to other values (and added where missing)."""
     blocks = re.findall(r"```bash\n(.*?)```", (EXAMPLES / example / "README.md").read_text(), re.DOTALL)
     [line] = [line for block in blocks for line in block.splitlines() if line.startswith(start)]
-    words = shlex.split(line)
+    words = shlex.split(line.split("  #")[0].rstrip(" &"))
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         if option in words:

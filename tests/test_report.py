@@ -79,6 +79,7 @@ def test_text_of_runs_stays_text() -> None:
         "failure_types": [{"failure_type": attack, "failures": 1, "accepted": 0}],
         "refusals": [{"reason": attack, "trajectories": 1}],
         "rates": [{"agent": attack, "policy_version": None, "success_rate": 0.5, "low": 0.1, "high": 0.9}],
+        "costs": [{"day": date(2026, 11, 22), "calls": 2, "cost_usd": 0.1, "unpriced_calls": 1}],
         "agreement": [{"judge": attack, "other": attack, "goals": 1, "agreement": 1.0}],
         "goals": [{"agent": attack, "goal": attack, "hindsight_goal": attack, "failure_type": None, "confidence": 1.0}],
         "funnel": [{"step": "captured", "n": 1, "dropped": {attack: 1}}],
@@ -87,6 +88,7 @@ def test_text_of_runs_stays_text() -> None:
     seen = Read(html)
     assert "script" not in seen.tags
     assert "alert(1)" in seen.text
+    assert "at least, since 1 calls have no known price" in seen.text
     assert not any(name.startswith("on") for name in seen.attributes)
     assert "\u202e" not in html
     assert "\x00" not in html
