@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["read_stamp", "stamped", "utcnow"]
+__all__ = ["naive", "read_stamp", "stamped", "utcnow"]
 
 
 def utcnow() -> datetime:
     """Now, as a naive UTC time."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def naive(when: datetime) -> datetime:
+    """Give a time as naive UTC, as everything is stored; one without a zone is UTC already."""
+    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
 
 
 def stamped(when: datetime) -> str:
@@ -24,5 +29,4 @@ def read_stamp(text: str) -> datetime:
     Raises:
         ValueError: it is no time.
     """
-    when = datetime.fromisoformat(text)
-    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+    return naive(datetime.fromisoformat(text))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -40,7 +40,7 @@ from agenther_live.buffer.upkeep.erase import (
 )
 from agenther_live.buffer.upkeep.tombstones import Tombs, entomb, lift_tombstones
 from agenther_live.errors import AgentHERError, HomeError, UsageError
-from agenther_live.fleet import check_folder
+from agenther_live.fleet import check_folder, take_journal
 from agenther_live.home import Home
 from agenther_live.journal import Reader
 from agenther_live.journal.segments import list_segments
@@ -57,7 +57,6 @@ __all__ = [
     "Target",
     "alone",
     "delete",
-    "drain",
     "finish_begun",
     "lift",
     "shrink",
@@ -154,20 +153,6 @@ def alone(place: Place, *, seconds: float) -> Iterator[None]:
         time.sleep(0.2)
 
 
-def drain(buffer: Buffer, reader: Reader, *, now: datetime) -> int:
-    """Take in all that the journal holds; gives the number of runs. Open runs of living writers stay there."""
-    runs = 0
-    more = True
-    while more:
-        cursors = buffer.cursors()
-        batch = reader.read(cursors)
-        if batch.runs or batch.loose or batch.damage or batch.cursors != cursors:
-            runs += buffer.ingest(batch, now=now).runs
-        reader.collect(batch.cursors)
-        more = batch.more
-    return runs
-
-
 def delete(
     place: Place, target: Target, *, reason: str, now: datetime, dry_run: bool = False, shrunk: bool = True
 ) -> Receipt:
@@ -191,7 +176,7 @@ def delete(
         receipt.left = _left(place, target, found, lag=place.reader.lag(place.buffer.cursors()).bytes)
         return receipt
     check_folder(place.buffer, place.home)
-    drain(place.buffer, place.reader, now=now)
+    take_journal(place.buffer, place.reader)
     _mark(place.home)
     with place.buffer.writing() as tx:
         found = resolve(tx, target.kind, target.ids, keys)
@@ -204,12 +189,12 @@ def delete(
             reason=reason or None,
             trajectories=len(found.trajectories),
             samples=len(found.samples),
-            todo=_todo(found),
+            todo=_todo(found, target),
         )
         names = [*names_of(found), *((target.kind, one) for one in target.ids)]
         entomb(tx, tombs, names, audit_id=receipt.audit_id, now=now)
         take_back(tx, found, "deleted", now=now)
-    _carry_out(place, receipt, found, tombs, target, now=now)
+    _carry_out(place, receipt, found, tombs, target, threads=_threads(target), now=now)
     (place.home.path / MARKER).unlink(missing_ok=True)
     receipt.left = _left(place, target, found)
     if shrunk:
@@ -237,7 +222,8 @@ def finish_begun(place: Place, *, now: datetime) -> list[Receipt]:
         )
         with place.buffer.reading() as tx:
             found = complete(tx, found, fixed=True)
-        _carry_out(place, receipt, found, Tombs(place.buffer.settings), None, now=now)
+        threads = tuple(map(str, todo.get("threads", ())))
+        _carry_out(place, receipt, found, Tombs(place.buffer.settings), None, threads=threads, now=now)
         logger.info("deletion %s, which a crash came between, is done", deed.audit_id)
         receipts.append(receipt)
     (place.home.path / MARKER).unlink(missing_ok=True)
@@ -279,8 +265,17 @@ def _mark(home: Home) -> None:
         raise HomeError(f"home {home.path} cannot be written: {error.strerror or error}") from None
 
 
-def _todo(found: Scope) -> dict[str, Any]:
-    return {"trajectories": sorted(found.trajectories), "revisions": sorted(map(list, found.revisions))}
+def _todo(found: Scope, target: Target) -> dict[str, Any]:
+    return {
+        "trajectories": sorted(found.trajectories),
+        "revisions": sorted(map(list, found.revisions)),
+        "threads": list(_threads(target)),
+    }
+
+
+def _threads(target: Target) -> tuple[str, ...]:
+    """The names of the thread that goes: what was said to it and never found its run is known by them alone."""
+    return target.ids if target.kind == "thread" else ()
 
 
 def _count(receipt: Receipt, found: Scope, *, draws: int) -> None:
@@ -289,7 +284,14 @@ def _count(receipt: Receipt, found: Scope, *, draws: int) -> None:
 
 
 def _carry_out(
-    place: Place, receipt: Receipt, found: Scope, tombs: Tombs, target: Target | None, *, now: datetime
+    place: Place,
+    receipt: Receipt,
+    found: Scope,
+    tombs: Tombs,
+    target: Target | None,
+    *,
+    threads: Collection[str],
+    now: datetime,
 ) -> None:
     assert receipt.audit_id is not None, "a deletion has its audit row before it begins"
     root = place.home.shards
@@ -306,12 +308,7 @@ def _carry_out(
         if target is not None:  # what other workers took in since; its shards and replies were none yet
             again = resolve(tx, target.kind, target.ids)
             found = complete(tx, Scope(trajectories=found.trajectories | again.trajectories), fixed=True)
-        purge(
-            tx,
-            found,
-            threads=target.ids if target is not None and target.kind == "thread" else (),
-            mark=lambda key: tombs.key("reply", key),
-        )
+        purge(tx, found, threads=threads, mark=lambda key: tombs.key("reply", key))
         audit.done(
             tx,
             receipt.audit_id,

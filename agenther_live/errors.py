@@ -110,13 +110,19 @@ class ModelError(AgentHERError):
     """A chat model did not give a usable reply."""
 
 
+_LONGEST_ADVICE = 3600.0  # seconds
+
+
 class TransientModelError(ModelError):
-    """A failure that a later try may not meet; `retry_after` is the server's advice in seconds."""
+    """A failure that a later try may not meet; `retry_after` is the server's advice in seconds, an hour at most."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        """Keep the server's advice beside the message."""
+        """Keep the server's advice beside the message.
+
+        Servers that give a moment where seconds are asked for (an epoch time) would else be left alone for decades.
+        """
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(max(retry_after, 0.0), _LONGEST_ADVICE)
 
 
 class TerminalModelError(ModelError):

@@ -6,7 +6,6 @@ package, `fn(*, inputs, outputs, reference_outputs) -> {"key", "score", "comment
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from agenther_live.coroutines import run_coroutine
 from agenther_live.errors import SettingsError
 from agenther_live.ids import content_hash
 from agenther_live.trajectory import Evidence, Outcome, Trajectory
@@ -34,6 +34,10 @@ class Evaluator:
     function: Callable[..., Any]
     agent: str | None = None
 
+    def judges(self, trajectory: Trajectory) -> bool:
+        """Whether the trajectory is one of those that it was given for, among those of its agent."""
+        return self.agent is None or trajectory.evaluators is None or self.name in trajectory.evaluators
+
     def evidence(self, trajectory: Trajectory, *, now: datetime) -> Evidence:
         """Run the function on a trajectory and turn its answer into evidence.
 
@@ -43,7 +47,7 @@ class Evaluator:
         facts: dict[str, Any]
         try:
             answer = self._ask(trajectory)
-            facts = _read(asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer)
+            facts = _read(run_coroutine(_awaited(answer)) if inspect.isawaitable(answer) else answer)
         except Exception as error:  # a user's function may raise anything
             logger.warning("evaluator %s raised on trajectory %s", self.name, trajectory.trajectory_id, exc_info=True)
             facts = {"value": "error", "comment": f"{type(error).__name__}: {error}"[:500]}

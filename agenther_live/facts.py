@@ -27,6 +27,7 @@ class Start(TypedDict):
     `input` is the numbers of the messages that the caller sent; `input_text` renders the rest of the input (or all
     of it, where the state holds no messages). `resume` runs carry `checkpoint_id`, the checkpoint that they go on
     from, and `answer`, what the interrupt was answered with. `partial` marks a run below a run that was not seen.
+    `evaluators` names those of the attachment, where another one bears the same name and has others.
     """
 
     k: Literal["start"]
@@ -49,6 +50,7 @@ class Start(TypedDict):
     new_input: bool
     conversational: bool | None
     partial: NotRequired[bool]
+    evaluators: NotRequired[list[str]]
     answer: NotRequired[Any]
 
 

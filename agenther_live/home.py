@@ -106,7 +106,8 @@ class Home:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.journal, self.replies, self.shards):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            probe = self.path / f".probe-{os.getpid()}"
+            # A name of its own: in every container there is a pid 1, and two of them may begin at once.
+            probe = self.path / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
             probe.touch(mode=0o600)
             probe.unlink()
         except FileExistsError as error:
@@ -135,18 +136,33 @@ class Home:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
 
+    @contextmanager
+    def changing_notes(self) -> Iterator[None]:
+        """Let nobody else read a note and write it anew meanwhile: of two agents that begin at once both are noted.
+
+        Raises:
+            OSError: the volume refuses.
+        """
+        descriptor = os.open(self.path / "notes.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def require(self, evaluator: str) -> None:
         """Let every worker of this home know that agents are judged by this evaluator.
 
         Raises:
             HomeError: it cannot be written down.
         """
-        known = self.required()
-        if evaluator not in known:
-            try:
-                self.note(self.requirements, json.dumps(sorted(known | {evaluator})).encode())
-            except OSError as error:
-                raise HomeError(f"{self.requirements} cannot be written: {error.strerror or error}") from None
+        if evaluator in self.required():
+            return
+        try:
+            with self.changing_notes():
+                self.note(self.requirements, json.dumps(sorted(self.required() | {evaluator})).encode())
+        except OSError as error:
+            raise HomeError(f"{self.requirements} cannot be written: {error.strerror or error}") from None
 
     def required(self) -> set[str]:
         """Give the names of the evaluators by which agents of this home are judged."""
@@ -170,11 +186,13 @@ class Home:
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 raise WorkerRunning(
                     f"home {self.path} has a worker already (pid {holder}); one worker serves a home"
                 ) from None
+            except OSError as error:  # a file system without locks
+                raise HomeError(f"home {self.path} cannot be locked: {error.strerror or error}") from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             yield

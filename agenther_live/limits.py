@@ -26,8 +26,7 @@ class Budget:
         self.usd_per_hour = usd_per_hour
         self.tokens_cap = tokens
         self._clock = clock
-        self._day = self._today()
-        self._hour = self._hour_of(clock())
+        self._day, self._hour = self._windows(clock())
         self.usd = 0.0
         self.usd_this_hour = 0.0
         self.tokens = 0
@@ -35,34 +34,33 @@ class Budget:
         self._held = 0
         self._held_usd = 0.0
 
-    def _today(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+    @staticmethod
+    def _windows(at: float) -> tuple[int, int]:
+        """Give the numbers of the UTC day and hour of an epoch time."""
+        return int(at // 86_400), int(at // 3600)
 
     def _turn(self) -> None:
-        today = self._today()
-        if today != self._day:
-            self._day, self.usd, self.tokens, self.calls = today, 0.0, 0, 0
-        if (hour := self._hour_of(self._clock())) != self._hour:
-            self._hour, self.usd_this_hour = hour, 0.0
-
-    @staticmethod
-    def _hour_of(at: float) -> int:
-        return int(at // 3600)
+        """Begin a new day or hour. A clock that is set back and comes again gives nothing anew."""
+        day, hour = self._windows(self._clock())
+        if day > self._day:
+            self.usd, self.tokens, self.calls = 0.0, 0, 0
+        if hour > self._hour:
+            self.usd_this_hour = 0.0
+        # Far behind: then it was wrong before, and is believed now.
+        self._day = day if day < self._day - 1 else max(day, self._day)
+        self._hour = hour if hour < self._hour - 1 else max(hour, self._hour)
 
     def spent(self, tokens: int, usd: float | None, at: float) -> None:
         """Count a call that was paid for at this epoch time."""
         self._turn()
-        if datetime.fromtimestamp(at, UTC).date().isoformat() == self._day:
+        today, this_hour = self._windows(self._clock())
+        day, hour = self._windows(at)
+        if day >= today:
             self.tokens += tokens
             self.usd += usd or 0.0
             self.calls += 1
-        if self._hour_of(at) == self._hour:
+        if hour >= this_hour:
             self.usd_this_hour += usd or 0.0
-
-    def at_least(self, tokens: int, usd: float) -> None:
-        """Take over what somebody else counted for today, where it is more (other workers share the caps)."""
-        self._turn()
-        self.tokens, self.usd = max(self.tokens, tokens), max(self.usd, usd)
 
     def hold(self, tokens: int, price: float | None = None) -> float:
         """Set tokens aside for a call that begins, and its price in dollars; gives the dollars set aside.

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -94,12 +94,13 @@ class Live:
         self._judges: tuple[Any, ...] = self.settings.judges if panel is None else panel
         self._hook = redact
         self._evaluators: list[Evaluator] = []  # only ever appended to: the worker walks it in its own thread
+        self._attached: dict[str, dict[tuple[str, ...], weakref.WeakSet[Any]]] = {}  # name → evaluators → handlers
         self._only: tuple[str, ...] = ()
         self._stop = threading.Event()
         self._stopped = False  # `stop` came to its end: whoever works next may begin anew
         self._scheduler: BackgroundScheduler | None = None
         self._resources = contextlib.ExitStack()
-        self.home = Home(Path(os.path.abspath(self.settings.home)))
+        self.home = Home(self.settings.home)
         self._read_only = read_only
         self._made = self._make_home()
         for function in evaluators:
@@ -130,7 +131,8 @@ class Live:
             policy_version: name of the model and prompts that act now.
             tags: kept with every trajectory.
             sample_rate: share of runs that are recorded, in [0, 1].
-            evaluators: as in `Live`, for this agent only.
+            evaluators: as in `Live`, for the runs of this attachment only; those of runs whose attachment is not known
+                (`callback_handler`, say) are found by the agent's name.
             subject_key: metadata key of the person the run is about; `configurable` does not reach handlers.
             tenant_key: metadata key of the tenant.
             conversational: whether the agent talks with a user and may end a turn without an answer.
@@ -145,9 +147,10 @@ class Live:
             return agent
         from agenther_live.integrations.langgraph import attach
 
-        if (evaluators or polarity) and name is None:  # for this agent, so it needs a name that no run can change
-            found = getattr(agent, "name", None)
-            name = found if isinstance(found, str) and found != "LangGraph" else "agent"
+        found = getattr(agent, "name", None)
+        called = name or (found if isinstance(found, str) and found != "LangGraph" else "agent")
+        if evaluators or polarity:  # for this agent, so it needs a name that no run can change
+            name = called
         handler = self._handler(
             name=name,
             policy_version=policy_version,
@@ -158,8 +161,7 @@ class Live:
             conversational=conversational,
         )
         attached = attach(agent, handler)
-        for function in evaluators:
-            self._add_evaluator(function, agent=name)
+        self._bind(handler, called, tuple(self._add_evaluator(function, agent=name) for function in evaluators))
         if polarity and name is not None:
             self._declare(name, polarity)
         return attached
@@ -188,7 +190,10 @@ class Live:
         try:
             yield handle
         finally:
-            current_trajectory.reset(token)
+            # A generator that is closed elsewhere than it was begun (a stream that a client left, a dependency of a
+            # web framework) ends in another context, where nothing was set.
+            with contextlib.suppress(ValueError):
+                current_trajectory.reset(token)
 
     def feedback(
         self,
@@ -224,10 +229,12 @@ class Live:
             raise UsageError(f"score = {score!r}: a finite number")
         if source not in get_args(EvidenceSource):  # a person's word beats every other, so no slip may pass for one
             raise UsageError(f"source = {source!r}: one of {', '.join(get_args(EvidenceSource))}")
-        feedback_id = uuid7()
+        feedback_id, at = uuid7(), time.time()
+        if thread_id is not None and "_capture" in self.__dict__:
+            at = self._capture.not_before(str(thread_id), at)
         record = {
             "k": "feedback",
-            "at": time.time(),
+            "at": at,
             "feedback_id": feedback_id,
             **target,
             "source": source,
@@ -238,7 +245,10 @@ class Live:
             "comment": comment if comment is not None else reason,
         }
         if self._writer is not None:
-            self._writer.append([self._redactor.value(record)])
+            # What capture redacts, and no more: kinds and ids hold the facts together, whatever a hook makes of them.
+            said = [name for name in ("thread_id", "value", "comment") if record.get(name) is not None]
+            clean = self._redactor.value([record[name] for name in said])
+            self._writer.append([record | dict(zip(said, clean, strict=True))])
         return feedback_id
 
     # -- work ------------------------------------------------------------------------------------------
@@ -403,6 +413,8 @@ class Live:
         from agenther_live.buffer.store import Buffer
 
         target = Buffer(to, settings=self.settings)
+        if self._scheduler is not None:  # it would go on in the old buffer behind the copy
+            raise WorkerRunning(f"the worker of home {self.home.path} runs in this process: call stop() first")
         with self._as_worker():
             return migrate(self.buffer, target, progress=progress), target.where
 
@@ -488,7 +500,7 @@ class Live:
         from agenther_live import erase, requests
 
         given = {"trajectory": trajectory_id, "thread": thread_id, "subject": subject}
-        target = erase.Target.of(given, self._redactor.text if self._usable else str)
+        target = erase.Target.of(given, self._redacted)
         if dry_run:
             return erase.delete(self._place(), target, reason=reason, now=utcnow(), dry_run=True)
         if "_writer" in self.__dict__ and self._writer is not None:
@@ -515,7 +527,7 @@ class Live:
         from agenther_live import erase
 
         given = {"trajectory": trajectory_id, "thread": thread_id, "subject": subject}
-        target = erase.Target.of(given, self._redactor.text if self._usable else str)
+        target = erase.Target.of(given, self._redacted)
         return erase.lift(self.buffer, target, reason=reason, now=utcnow())
 
     def compact(self, *, seconds: float = 600.0) -> tuple[int, int]:
@@ -661,6 +673,12 @@ class Live:
         with self._as_worker(), self.parts.turn if "parts" in self.__dict__ else contextlib.nullcontext():
             yield
 
+    def _redacted(self, text: str) -> str:
+        """Give an id as redaction writes it, also where nothing is recorded now (`enabled = false`)."""
+        self._may_write()
+        known = self._redactor if self._made else Redactor(self.settings.pii, load_key(self.home.path), hook=self._hook)
+        return known.text(text)
+
     def _place(self) -> Place:
         from agenther_live.erase import Place
         from agenther_live.journal import Reader
@@ -692,10 +710,22 @@ class Live:
                 raise
             logger.error("%s", error)
 
-    def _add_evaluator(self, function: Callable[..., Any], *, agent: str | None) -> None:
-        found = told_apart(evaluator(function, agent=agent), self._evaluators)
+    def _bind(self, handler: Any, agent: str, names: tuple[str, ...]) -> None:
+        """Let the runs of each attachment say who judges them, where attachments of one name differ in that."""
+        alike = self._attached.setdefault(agent, {})
+        alike.setdefault(names, weakref.WeakSet()).add(handler)
+        if len(alike) > 1:
+            for mine, handlers in alike.items():
+                for each in tuple(handlers):
+                    each.options = replace(each.options, evaluators=mine)
+
+    def _add_evaluator(self, function: Callable[..., Any], *, agent: str | None) -> str:
+        """Take an evaluator in, unless it is known; give the name under which it judges."""
+        new = evaluator(function, agent=agent)
+        found = told_apart(new, self._evaluators)
         if found is None:
-            return
+            same = (new.function, new.agent)
+            return next(each.name for each in self._evaluators if (each.function, each.agent) == same)
         self._evaluators.append(found)
         if self._usable:
             try:
@@ -704,6 +734,7 @@ class Live:
                 if self.settings.strict:
                     raise
                 logger.error("%s", error)
+        return found.name
 
 
 def _finite(score: Any) -> bool:

@@ -40,7 +40,9 @@ ShardFormat = Literal[
 
 logger = logging.getLogger("agenther_live")
 _BETWEEN_NAMES = re.compile(r",(?!\s*[a-z_]+=)")  # `openai:x,base_url=http://…,rules` is two names
-_CENTURY = 36_525 * 86_400  # seconds
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+_CENTURY = {"seconds": 36_525 * 86_400, "days": 36_525}
+_LARGEST = 2**53  # every engine holds it, also twice
 
 
 class Settings(BaseSettings):
@@ -48,7 +50,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AGENTHER_", env_ignore_empty=True, frozen=True, extra="forbid")
 
-    home: Path = Field(Path("agenther"), description="Directory that holds journal, buffer, replies and shards.")
+    home: Path = Field(
+        Path("agenther"), validate_default=True, description="Directory that holds journal, buffer, replies and shards."
+    )
     enabled: bool = Field(True, description="False switches everything off; the agent runs as if never attached.")
     strict: bool = Field(False, description="True raises where the library would log once and go on.")
 
@@ -194,24 +198,33 @@ class Settings(BaseSettings):
     @field_validator("*", mode="after")
     @classmethod
     def _reckonable(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what no date can be reckoned with, and what is no number."""
-        if isinstance(value, float) and str(info.field_name).endswith("_seconds") and value > _CENTURY:
-            raise ValueError(f"at most {_CENTURY:,} seconds, a hundred years")
+        """Refuse what no date can be reckoned with, what no column holds, and what is no number."""
+        for unit, most in _CENTURY.items():
+            if isinstance(value, float) and str(info.field_name).endswith(f"_{unit}") and value > most:
+                raise ValueError(f"at most {most:,} {unit}, a hundred years")
         if isinstance(value, float) and math.isnan(value):
             raise ValueError("a number")
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError(f"at most {_LARGEST:,}")
         return value
 
     @field_validator("shards", mode="after")
     @classmethod
     def _a_store(cls, value: str | None) -> str | None:
-        if value is not None and ("://" not in value or value.startswith(("file:", "local:"))):
+        if value is None:
+            return None
+        kind, there, where = value.partition("://")
+        if not there or kind in ("", "file", "local"):
             raise ValueError("a URL such as s3://bucket/path; local shards are in the home, which may be a link")
+        if not where.strip("/") or (kind in _BUCKETS and where.startswith("/")):
+            raise ValueError(f"it names no bucket; write {kind}://bucket/path")
         return value
 
     @field_validator("home", mode="after")
     @classmethod
     def _at_home(cls, value: Path) -> Path:
-        return value.expanduser()
+        """Give the whole path: the home stays where it is when the process goes to another folder."""
+        return Path(os.path.abspath(value.expanduser()))
 
     @classmethod
     def settings_customise_sources(
@@ -223,7 +236,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Argument beats environment beats file."""
-        given = init_settings.init_kwargs.get("home") or env_settings().get("home") or "agenther"  # type: ignore[attr-defined]
+        given = init_settings.init_kwargs.get("home")  # type: ignore[attr-defined]
+        if given is None:
+            given = env_settings().get("home") or "agenther"
+        if not str(given).strip():  # of a variable that is not set, most likely; it would be the folder one stands in
+            raise SettingsError(f"home = {str(given)!r}: it is empty; the folder where you are is '.'")
         try:
             file = Path(given).expanduser() / "agenther.toml"
         except RuntimeError as error:  # ~somebody

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from agenther_live.clock import naive
 from agenther_live.errors import MoveRefused
 
 Status = Literal["open", "interrupted", "finished", "error", "cancelled", "abandoned"]
@@ -45,6 +46,9 @@ SAMPLE_MOVES: Mapping[SampleState, frozenset[SampleState]] = {
     "withdrawn": frozenset(),
 }
 
+
+Moment = Annotated[datetime, AfterValidator(naive)]
+"""A naive UTC time. One with a zone is turned into that: else it could be compared with no other."""
 
 S = TypeVar("S", bound=str)
 
@@ -139,7 +143,7 @@ class Step(Record):
     message_index: int | None = None
     node: str | None = None
     model: str | None = None
-    at: datetime | None = None
+    at: Moment | None = None
 
 
 class Run(Record):
@@ -149,8 +153,8 @@ class Run(Record):
     run_id: str | None = None
     policy_version: str | None = None
     status: Status
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     error_type: str | None = None
     error_message: str | None = None
     models: tuple[str, ...] = ()
@@ -165,7 +169,8 @@ class Trajectory(Record):
     `messages` is the root agent's conversation; `messages[:context_len]` is what stood there before this
     turn (system prompt, earlier turns) and is never trained on. `nested` holds the conversations of
     sub-agents by path, `nested_tools` what they could call. `flags` marks what was cut or is uncertain
-    ('truncated', 'partial_tree', …).
+    ('truncated', 'partial_tree', …). `evaluators` names those of its attachment, where several attachments bear the
+    agent's name; None: those of the agent's name.
     """
 
     trajectory_id: str
@@ -182,8 +187,8 @@ class Trajectory(Record):
     steps: tuple[Step, ...] = ()
     runs: tuple[Run, ...] = ()
     policy_version: str | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     error_type: str | None = None
     error_message: str | None = None
     source: str = "live"
@@ -192,6 +197,7 @@ class Trajectory(Record):
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = Field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    evaluators: tuple[str, ...] | None = None
     revision: int = 1
 
     @property
@@ -226,5 +232,5 @@ class Evidence(Record):
     score: float | None = None
     value: str | None = None
     comment: str | None = None
-    at: datetime
+    at: Moment
     ambiguous: bool = False

@@ -158,7 +158,10 @@ def _grant(place: Place, request: Mapping[str, Any], *, now: datetime) -> dict[s
         return {"before": before, "after": after}
     if request.get("do") != "delete" or request.get("kind") not in ("trajectory", "thread", "subject"):
         raise UsageError(f"the worker does not know the request {request.get('do')!r}")
-    target = Target(cast(Kind, request["kind"]), tuple(map(str, request["ids"])))
+    ids = request.get("ids")
+    if not (isinstance(ids, list) and ids and all(isinstance(one, str) for one in ids)):
+        raise UsageError("the request does not say what is to be deleted")
+    target = Target(cast(Kind, request["kind"]), tuple(ids))
     done = erase.delete(
         place, target, reason=str(request.get("reason") or ""), now=now, shrunk=bool(request.get("compact", True))
     )

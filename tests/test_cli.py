@@ -23,10 +23,13 @@ from unittest.mock import patch
 import duckdb
 import pytest
 import typer
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 from typer.testing import CliRunner
 
 from agenther_live import Live, cli
 from agenther_live.errors import HomeError, QueryError
+from tests import forking
 from tests.example_processes import running
 from tests.whole import AGENTHER, answering, plain, run_cli, until
 from tests.whole import say as tell
@@ -549,6 +552,40 @@ def test_ctrl_c_ends_the_demo(tmp_path: Path) -> None:
         os.kill(demo.forked.pid or 0, signal.SIGINT)
         demo.forked.join(60)
     assert (demo.ended, demo.said) == (130, "")
+
+
+SWALLOWED = """
+import signal, time
+from agenther_live.cli.interrupts import let_interrupts_through
+signal.signal(signal.SIGINT, signal.default_int_handler)
+let_interrupts_through()
+class Gone:
+    def __del__(self): signal.raise_signal(signal.SIGINT)
+try:
+    Gone()
+    time.sleep(20)
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+
+
+def test_ctrl_c_in_a_finalizer_is_obeyed_and_prints_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def _status_interrupted(home: str, told: str) -> None:
+    """Ctrl-C exactly while SQLAlchemy gives a connection back, which it logs as an error."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    event.listen(Pool, "reset", lambda *_: signal.raise_signal(signal.SIGINT))
+    sys.argv = ["agenther-live", "status", "--home", home]
+    with open(told, "w", encoding="utf-8") as err, contextlib.redirect_stderr(err):
+        cli.main()
+
+
+def test_ctrl_c_while_a_connection_closes_prints_no_traceback(home: Path, tmp_path: Path) -> None:
+    assert forking.run(_status_interrupted, str(home), str(tmp_path / "told")) == 130
+    assert (tmp_path / "told").read_text() == ""
 
 
 # --- the demo's verb ----------------------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from sqlalchemy import text
 from agenther_live import Live, erase
 from agenther_live.buffer.engines import apart
 from agenther_live.buffer.schema import metadata
-from agenther_live.buffer.upkeep.erase import KEPT
+from agenther_live.buffer.upkeep.erase import KEPT, forget
+from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.errors import BufferError, ShardError, UsageError
 from agenther_live.shards.reading.stream import read_rows
+from agenther_live.trajectory import Evidence
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import relabeled
 from tests.openai_server import OpenAIServer
@@ -197,6 +199,30 @@ def test_a_request_goes_from_the_samples_of_runs_that_answered_it_for_another_us
         assert not live.run_until_idle().shards
 
 
+@pytest.mark.parametrize("forgotten", ["ann", "bob", "both"])
+def test_a_request_is_found_in_anothers_sample_when_retention_took_either_side(home: Path, forgotten: str) -> None:
+    """Her run made no sample of its own; his holds her words, in a shard."""
+    hers = "We need 40 hex bolts delivered to Lyon. Please order them from the supplier with the lowest total price."
+    with Live(home, **EMIT) as live:
+        runs = [run("ann", thread="a", goal=hers, subject="ann"), run("bob", thread="b", goal="Buy", subject="bob")]
+        live.buffer.ingest(batch(runs, [feedback(thread_id="b", success=False)]), now=NOW)
+        live.buffer.settle(now=NOW)
+        [claim] = live.buffer.claim(9, now=NOW)
+        label = relabeled(claim, goal=hers)
+        asked = [goal.model_copy(update={"method": "user_goal", "hindsight_goal": hers}) for goal in label.goals]
+        live.buffer.record(claim, label.model_copy(update={"goals": asked}), now=NOW)
+        live.run_until_idle()
+        assert {row.row["goal"] for row in read_rows(live.home.shards)} == {hers}
+        for gone in ("ann", "bob") if forgotten == "both" else (forgotten,):
+            with live.buffer.writing() as tx:
+                forget(tx, [gone], Tombs(live.settings), now=NOW)
+        assert found_in(home / "shards", hers)
+        receipt = live.delete(subject="ann")
+        assert (receipt.trajectories, receipt.samples) == (1, 1)
+        assert not [*read_rows(live.home.shards)]
+    assert found_in(home, hers) == []
+
+
 def test_a_fork_that_shares_a_run_goes_too_and_other_turns_are_named(home: Path) -> None:
     live = Live(home)
     with live.buffer.hold():
@@ -330,6 +356,8 @@ def test_a_deletion_that_a_crash_came_between_is_finished_by_the_next_tick(
 ) -> None:
     live, thread = sold, "thread-f1"
     [(key,)] = live.buffer.sql("SELECT trajectory_id FROM trajectories WHERE thread_id = ?", [thread]).fetchall()
+    early = Evidence(evidence_id="early", thread_id=thread, source="person", comment="Ann", at=at(0))
+    live.buffer.add_evidence([early])  # before any run of it: about none
 
     def full(*_: object, **__: object) -> None:
         raise ShardError("no room")
@@ -343,6 +371,7 @@ def test_a_deletion_that_a_crash_came_between_is_finished_by_the_next_tick(
     assert live.buffer.sql("SELECT count(*) FROM audit WHERE done_at IS NULL").fetchall() == [(0,)]
     assert found_in(live.home.shards, key) == []
     assert key not in published(live)
+    assert rows(live, "SELECT count(*) FROM store.evidence WHERE to_thread = :a", a=thread) == [(0,)]
     assert not (live.home.path / erase.MARKER).exists()
     assert rows(live, "SELECT count(*) FROM store.state WHERE trajectory_id = :a", a=key) == [(0,)]
 

@@ -218,6 +218,12 @@ def test_strays_drafts_and_unfinished_shards_are_cleared(filled: Path, monkeypat
     findings = look(filled, repair=True)
     assert "1 files that no manifest line names" in told(findings, "shards", "warn")
     assert "2 removed" in told(findings, "leftovers", "warn")
+    asked = filled / "requests" / "0199.json"  # of somebody who was told that it will be done
+    asked.parent.mkdir(mode=0o700)
+    asked.write_text("{}")
+    os.utime(asked, (1, 1))
+    assert "1 requests" in told(look(filled, repair=True), "leftovers", "warn")
+    asked.unlink()
 
     def full(*_: object, **__: object) -> None:
         raise ShardError("no room")
@@ -268,3 +274,7 @@ def test_clocks_and_lost_keys(filled: Path) -> None:
     Live(filled).delete(thread_id="f0", compact=False)
     (filled / "redact.key").write_bytes(b"another key of 32 bytes and more")
     assert "1 other keys wrote tombstones" in told(look(filled), "buffer", "bad")
+    (filled / "redact.key").unlink()
+    live = Live(filled, read_only=True)  # as the verb does
+    assert "redact.key is gone" in told(examine(live.home, live.settings, live.buffer, now=NOW), "buffer", "bad")
+    assert not (filled / "redact.key").exists()

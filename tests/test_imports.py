@@ -42,7 +42,7 @@ UPKEEP = names("erase requests upkeep doctor retraction")
 MEETING = (
     LOCAL
     | UPKEEP
-    | names("evaluate polarity judging mixing trust limits replies buffer integrations fleet rest scheduler")
+    | names("coroutines evaluate polarity judging mixing trust limits replies buffer integrations fleet rest scheduler")
 )
 TOP = MEETING | names("compose live")
 
@@ -57,6 +57,7 @@ RULES = {
     "facts": Rule(FACTS, names("pydantic orjson")),
     "assemble": Rule(FACTS, names("pydantic orjson")),
     "settings": Rule(names("errors"), names("pydantic pydantic_settings")),
+    "settings_page": Rule(SETTINGS, names("pydantic")),
     "home": Rule(SETTINGS),
     "journal": Rule(FACTS | SETTINGS, names("pydantic orjson")),
     "redact": Rule(FACTS | SETTINGS | names("journal"), names("pydantic orjson")),
@@ -73,7 +74,8 @@ RULES = {
     "integrations": Rule(LOCAL, names("pydantic orjson") | SDKS),
     "integrations.transcripts": Rule(LOCAL, names("pydantic orjson")),
     "integrations.trl": Rule(LOCAL, TRAINERS),
-    "evaluate": Rule(LOCAL, names("pydantic")),
+    "coroutines": Rule(frozenset()),
+    "evaluate": Rule(LOCAL | names("coroutines"), names("pydantic")),
     "polarity": Rule(LOCAL | names("evaluate")),
     "trust": Rule(LOCAL | names("buffer")),
     "review": Rule(LOCAL | names("buffer render trust"), names("rich")),

@@ -13,6 +13,8 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,14 @@ from uuid import uuid4
 
 import pytest
 
-from agenther_live import Live, Outcome, Trajectory
+from agenther_live import Live, Outcome, Trajectory, polarity
+from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.clock import utcnow
 from agenther_live.errors import GraphError, HomeError, SettingsError, UsageError, WorkerRunning
 from agenther_live.evaluate import evaluator
+from agenther_live.facts import current_trajectory
+from agenther_live.home import Home
+from agenther_live.journal import Reader
 from tests import forking
 from tests.openai_server import OpenAIServer, say
 from tests.relabel.build import says, trajectory, user
@@ -32,7 +38,26 @@ from tests.whole import say as tell
 
 ROOT = Path(__file__).resolve().parent.parent
 
+
+def test_a_block_that_ends_in_another_context_harms_nobody(tmp_path: Path) -> None:
+    """As a generator does that is closed elsewhere than it was begun."""
+    block = Live(tmp_path).trajectory()
+    copy_context().run(block.__enter__)
+    copy_context().run(block.__exit__, None, None, None)
+    assert current_trajectory.get() is None
+
+
 # --- feedback -----------------------------------------------------------------------------------------------------
+
+
+def test_a_hook_meets_the_words_of_feedback_and_not_what_holds_it_together(tmp_path: Path) -> None:
+    with Live(tmp_path, redact=str.upper) as live:
+        live.feedback(thread_id="t-1", success=False, comment="no good")
+        live.feedback(run_id="job-17", success=False)
+    said = [record for record in Reader(live.home.journal).read({}).loose if record["k"] == "feedback"]
+    assert [(one.get("thread_id"), one.get("run_id"), one["comment"]) for one in said] == [
+        ("T-1", None, "NO GOOD"), (None, "job-17", None),
+    ]  # fmt: skip
 
 
 def test_feedback_binds_before_during_and_after_by_every_id(home: Path) -> None:
@@ -69,6 +94,23 @@ def test_feedback_binds_before_during_and_after_by_every_id(home: Path) -> None:
     assert found == dict.fromkeys(found, said) | {"before by thread": ("unknown", None)}
     assert len(found) == 9
     assert unbound == [("before by thread",)]
+
+
+def test_feedback_by_thread_binds_though_the_clock_was_set_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a time before either turn, and to one between them."""
+    with Live(home) as live:
+        agent, clock = live.attach(answering()), time.time
+        for thread, back in (("one", 3600.0), ("two", 5.0)):
+            tell(agent, thread=thread)
+            with monkeypatch.context() as later:
+                later.setattr(time, "time", lambda: clock() + 10)
+                tell(agent, thread=thread)
+            with monkeypatch.context() as earlier:
+                earlier.setattr(time, "time", lambda back=back: clock() - back)
+                live.feedback(thread_id=thread, success=True)
+        live.run_until_idle()
+        turns = live.buffer.sql("select outcome from trajectories order by thread_id, started_at").fetchall()
+        assert turns == [("unknown",), ("success",)] * 2
 
 
 def test_feedback_by_thread_is_about_the_latest_turn(home: Path) -> None:
@@ -289,6 +331,8 @@ def test_start_ticks_by_itself(home: Path) -> None:
         goods.work(live)
         until(lambda: (now := live.status())["shards"] >= 2 and now["captured"] == 2 and now["last_tick_at"])
         status = live.status()
+        with pytest.raises(WorkerRunning, match="stop"):  # it would go on in the old buffer
+            live.migrate("postgresql://nowhere/x")
     assert (status["captured"], status["failed"]) == (2, 2)
     assert status["paused_reason"] is None
     assert status["last_tick_at"] > "2020"
@@ -301,7 +345,10 @@ def test_run_until_idle_below_a_running_event_loop(home: Path) -> None:
     goods = failed_orders(1)
 
     async def main() -> int:
-        with Live(home, evaluators=[goods.judge], **TEMPLATE) as live:
+        async def judge(found: Trajectory) -> bool:
+            return goods.judge(found)
+
+        with Live(home, evaluators=[judge], **TEMPLATE) as live:
             agent = live.attach(goods.agents[0])
             await agent.ainvoke(
                 {"messages": [("user", goods.tasks[0].goal)]},
@@ -387,10 +434,38 @@ def test_a_home_stays_where_it_was_when_the_process_moves(tmp_path: Path, monkey
         monkeypatch.chdir(tmp_path / "elsewhere")
         tell(agent)
         live.buffer.create()
+        assert Tombs(live.settings).key_id == Tombs(Live(tmp_path / "here").settings).key_id
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [
         "buffer.duckdb", "journal", "redact.key", "replies", "shards",
     ]  # fmt: skip
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_agents_that_begin_at_once_make_one_home_and_are_all_noted(tmp_path: Path) -> None:
+    """In every container there is a pid 1, so that threads of one process are as like as theirs."""
+    homes = [Home(tmp_path / f"home-{n}") for n in range(20)]
+    together = threading.Barrier(4)
+
+    def begin(name: str) -> None:
+        for home in homes:
+            together.wait()
+            home.create()
+            home.require(name)
+            polarity.declare(home, name, {"handoff": "success"})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, "abcd"))
+    for home in homes:
+        assert home.required() == set("abcd")
+        assert [each.agent for each in polarity.declared(home, Live(tmp_path).settings)] == list("abcd")
+
+
+def test_an_id_that_was_redacted_is_found_where_capture_is_off(home: Path) -> None:
+    live = Live(home, pii="redact")
+    thread = live._redactor.text("ann@example.com")
+    live.buffer.add_trajectories([(Trajectory(trajectory_id="t-1", thread_id=thread), ())])
+    off = Live(home, pii="redact", enabled=False)
+    assert off.delete(thread_id="ann@example.com", dry_run=True).trajectories == 1
 
 
 # --- what is left behind ------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ pytestmark = [
 ]
 FORMATS = ("trl_sft", "sharegpt")
 SHARE = 0.05  # the default
-OF_THE_TICK = {"last_tick_at", "last_tick_seconds", "ticks"}
+OF_THE_TICK = {"last_tick_at", "last_tick_seconds", "ticks", "worker_seen_at"}
 Rows = list[dict[str, Any]]
 
 

@@ -19,13 +19,19 @@ from agenther_live.errors import SettingsError
         ({"formats": ["trl_sft", "dpo"]}, ("formats.1 = 'dpo'", "'trl_sft'", "'goal_contrast'")),
         ({"pii": "mask"}, ("pii = 'mask'", "'redact' or 'keep'")),
         ({"batch": 0, "delta": -1}, ("batch = 0", "delta = -1")),
+        ({"history_days": 1e6}, ("history_days = 1000000.0", "a hundred years")),
+        ({"batch": 10**30}, ("batch = 1000", "at most")),
+        ({"home": " "}, ("home = ' '", "it is empty")),
+        ({"shards": "file:///tmp/x"}, ("shards = 'file:///tmp/x'", "a URL such as s3://bucket/path")),
+        ({"shards": "s3://"}, ("shards = 's3://'", "names no bucket")),
+        ({"shards": "s3:///path"}, ("names no bucket", "s3://bucket/path")),
     ],
 )
 def test_wrong_settings_are_named_with_value_and_what_is_allowed(
     tmp_path: Path, given: dict[str, Any], named: tuple[str, ...]
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        Live(tmp_path, **given)
+        Live(**{"home": tmp_path} | given)
     for part in named:
         assert part in str(caught.value)
 

@@ -2,14 +2,16 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
-from agenther_live import Live
+from agenther_live import Live, render
 from agenther_live.trajectory import Action, Evidence, Message, Run, Step, Trajectory
 from tests.buffer.journal_facts import at
 from tests.whole import plain, run_cli
@@ -146,3 +148,19 @@ def test_snapshot(demo_home: Path, tmp_path: Path) -> None:
     again = run_cli("snapshot", file, "--home", demo_home)
     assert again.code == 1
     assert "exists already" in plain(again.err)
+
+
+@pytest.mark.parametrize("width", [24, 60, 200])
+def test_nothing_of_a_table_is_cut_off(width: int) -> None:
+    columns, row = ["trajectory_id", "hindsight_goal", "reason"], ["01a20694-7e65-7f3a", "Book_a_room_in_Lyon", None]
+
+    def shown(rows: list[list[Any]]) -> str:
+        out = io.StringIO()
+        Console(file=out, width=width).print(render.table(columns, rows))
+        return out.getvalue()
+
+    joined = re.sub(r"[\s│]", "", shown([row]))
+    assert all(word in joined for word in [*columns, *row] if word)
+    assert ("row 1" in shown([row])) == (width == 24)
+    assert "no rows" in shown([])
+    assert all(len(line) <= width for line in shown([row]).splitlines())

@@ -287,7 +287,7 @@ def test_a_signal_stops_the_worker_during_a_slow_call(
     with OpenAIServer(lambda request: say(good_reply(request), delay_seconds=slow.pop() if slow else 0)) as server:
         options = ("--relabeler", model(server), "--judge", "rules", "--home", home)
         with begun(told, "worker", *options, AGENTHER_OUTCOME_SETTLE_SECONDS="0") as worker:
-            until(lambda: server.in_flight == 2)
+            until(lambda: len(server.bodies) == 2)
             if number == signal.SIGTERM:
                 refused = run_cli("tick", *options)
                 assert (refused.code, refused.out) == (1, "")

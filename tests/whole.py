@@ -12,7 +12,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -108,6 +110,7 @@ def _proposal(request: dict[str, Any]) -> dict[str, Any]:
     reply = {
         "marker": marker_of(request),
         "achievements": [],
+        "missed": [],
         "goal": "",
         "requirements": [],
         "last_message": -1,
@@ -149,7 +152,7 @@ def _verdict(request: dict[str, Any]) -> dict[str, Any]:
         "marker": marker_of(request),
         "requirements": [{"text": shown["goal"], "met": met, "messages": []}],
         "better_options": [],
-        **dict.fromkeys("tscwl", met),
+        **dict.fromkeys("tscwld", met),
         "valid": met,
         "confidence": 0.85,
         "reason": "looked at the order",
@@ -175,6 +178,7 @@ def run_cli(*arguments: object, **environment: str) -> Done:
     """`agenther-live …` in this process: the real `main`, without the seconds that an interpreter takes to start."""
     logger = logging.getLogger("agenther_live")
     before = (logger.handlers[:], logger.level)
+    hooks = (sys.excepthook, threading.excepthook, warnings.showwarning, logging.lastResort)
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         patch.dict(os.environ, {"COLUMNS": "200", **environment}),
@@ -188,6 +192,7 @@ def run_cli(*arguments: object, **environment: str) -> Done:
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else int(left.code is not None)
     logger.handlers[:], logger.level = before
+    sys.excepthook, threading.excepthook, warnings.showwarning, logging.lastResort = hooks
     return Done(code, out.getvalue(), err.getvalue())
 
 

@@ -35,7 +35,9 @@ def tell(runs: Sequence[Sequence[Record]], *, trajectory_id: str, revision: int 
     tale = Tale()
     for number, records in enumerate(runs):
         Reading(tale, number, records).read()
-    return Told(_finish(tale, trajectory_id, revision))
+    told = Told(_finish(tale, trajectory_id, revision))
+    tale.let_go()
+    return told
 
 
 def _finish(tale: Tale, trajectory_id: str, revision: int) -> dict[str, Any]:
@@ -48,7 +50,9 @@ def _finish(tale: Tale, trajectory_id: str, revision: int) -> dict[str, Any]:
     status: Status = last["status"] if last else "abandoned"
     for lane in tale.lanes.values():
         tale.flags |= lane.flags
+    judged = first.get("evaluators")
     return {
+        **({} if judged is None else {"evaluators": tuple(judged)}),
         "trajectory_id": trajectory_id,
         "agent": first.get("agent") or "agent",
         "thread_id": _first(tale.starts, "thread_id"),

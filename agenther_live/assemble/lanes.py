@@ -7,14 +7,23 @@ order of the calls and not of their results.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Draft", "Entry", "Lane", "Slot", "text_of"]
+__all__ = ["Draft", "Entry", "Lane", "Slot", "same_json", "text_of"]
 
 _PROMPT = ("system", "developer")
+
+
+def same_json(one: str, other: str) -> bool:
+    """Whether two texts are the same JSON, or the same text."""
+    try:
+        return one == other or bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
 
 
 def text_of(wire: Mapping[str, Any]) -> str:
@@ -40,6 +49,7 @@ class Slot:
     is_error: bool = False
     attempts: int = 1
     message: Entry | None = None
+    place: object = None  # the node run that it ran in last
 
     def begin(self) -> None:
         """Count a further attempt, unless the last one was stopped rather than ended."""
@@ -109,6 +119,7 @@ class Entry:
     owner: Entry | None = None
     dropped: bool = False
     index: int | None = None
+    run: int = 0  # which run told it first
 
     @property
     def role(self) -> str:
@@ -142,14 +153,20 @@ class Lane:
 
     # -- finding ---------------------------------------------------------------------------------------
 
-    def known(self, wire: dict[str, Any], message_id: str | None) -> Entry | None:
-        """Find the entry of a message that another run named otherwise: by its id, else by what it says."""
+    def known(self, wire: dict[str, Any], message_id: str | None, run: int | None) -> Entry | None:
+        """Find the entry of a message: by its id, else by what it says, where another run than `run` told it.
+
+        Within a run equal words under two numbers were said twice: capture gives one message one number. So were they
+        where the message was made in this very run (`run` None).
+        """
         if message_id is not None and (entry := self._by_id.get(message_id)) is not None:
             self._revise(entry, wire)
             return entry
+        if run is None:
+            return None
         self._key_all()
         for entry in self._by_key.get(_key(wire), ()):
-            if not entry.dropped and (message_id is None or entry.id is None):
+            if entry.run != run and not entry.dropped and (message_id is None or entry.id is None):
                 if message_id is not None:
                     entry.id = message_id
                     self._by_id[message_id] = entry
@@ -161,39 +178,64 @@ class Lane:
         calls = wire.get("tool_calls")
         if entry.draft is None or not calls or calls == entry.wire.get("tool_calls"):
             return
+        if entry.slots and not any(slot.state in ("open", "waiting") for slot in entry.slots):
+            return  # they ran as they stand; what a later prompt shows was shortened for it
         self._key_all()  # by what they said so far
         entry.wire = wire
         before = {slot.call_id: slot for slot in entry.slots}
         slots = []
         for slot in _slots(wire):
             old = before.get(slot.call_id)
-            if old is not None:
+            if old is not None and old.state in ("open", "waiting"):
                 old.name, old.input = slot.name, slot.input
             slots.append(old or slot)
         entry.slots = entry.draft.slots = slots
         self.flags.add("edited")
+
+    def reworded(self, entry: Entry, wire: dict[str, Any]) -> bool:
+        """Take over other words under the same id for what was said last: a middleware or a node replaced them."""
+        draft = entry.draft
+        if draft is None or wire["role"] != "assistant" or wire.get("content") == entry.wire.get("content"):
+            return False
+        if any(slot.state not in ("open", "waiting") for slot in entry.slots):
+            return False  # it was acted upon as it stands; a state that is kept short shortens it later
+        if draft is not next((one for one in reversed(self.drafts) if one.entry and not one.dropped), None):
+            return False
+        entry.wire = {**entry.wire, "content": wire.get("content")}
+        draft.thought = _thought(entry.wire)
+        self._unkeyed.append(entry)
+        self.flags.add("edited")
+        return True
 
     def _key_all(self) -> None:
         for entry in self._unkeyed:
             self._by_key.setdefault(_key(entry.wire), []).append(entry)
         self._unkeyed.clear()
 
-    def slot(self, call_id: str | None) -> Slot | None:
-        """Find the call that a tool run answers: in the nearest message with that id, the first not begun."""
+    def slot(self, call_id: str | None, name: str | None = None, args: str | None = None) -> Slot | None:
+        """Find the call that a tool run answers: in the nearest message with that id, the first not begun.
+
+        Where ids repeat, one of the same `name` is preferred, and one that asks for the same `args`.
+        """
         if call_id is None:
             return None
+        found = None
         for entry in reversed(self.entries):
-            if entry.dropped:
+            if entry.dropped or not entry.slots:
                 continue
-            found = None
-            for slot in entry.slots:
-                if slot.call_id == call_id:
-                    found = slot
-                    if slot.state in ("open", "waiting"):
-                        break
-            if found is not None:
-                return found
-        return None
+            fits = [slot for slot in entry.slots if slot.call_id == call_id]
+            if not fits:
+                continue
+            idle = [slot for slot in fits if slot.state in ("open", "waiting")]
+            same = [slot for slot in idle if slot.name == name] or idle
+            nearest = same[0] if same else fits[-1]
+            if args is None:
+                return nearest
+            for slot in (*same, *fits):  # one that ran already is tried again
+                if same_json(slot.input, args):
+                    return slot
+            found = found or nearest  # unless an earlier message fits better: other arguments were put in their place
+        return found
 
     def position(self, entry: Entry) -> int:
         """Give the place of an entry, or of the message whose slot it fills."""
@@ -248,11 +290,10 @@ class Lane:
 
     def render(self) -> tuple[dict[str, Any], ...]:
         """Give the conversation, and note each entry's place in it."""
-        messages = []
-        for index, entry in enumerate(self._in_order()):
+        shown = tuple(self._in_order())
+        for index, entry in enumerate(shown):
             entry.index = index
-            messages.append(entry.wire)
-        return tuple(messages)
+        return tuple([entry.wire for entry in shown])
 
     def _in_order(self) -> Iterator[Entry]:
         if self.prompt is not None:
@@ -260,7 +301,9 @@ class Lane:
         for entry in self.entries:
             if not entry.dropped:
                 yield entry
-                yield from (slot.message for slot in entry.slots if slot.message is not None)
+                for slot in entry.slots:
+                    if slot.message is not None:
+                        yield slot.message
 
     def context_len(self) -> int:
         """Count the messages before the turn; call after `render`."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agenther_live.assemble.aside import calls_aside
-from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, text_of
+from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, same_json, text_of
 from agenther_live.assemble.tools import tools_version
 
 __all__ = ["Reading", "Tale"]
 
 Record = Mapping[str, Any]
+
+_EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +70,13 @@ class Tale:
         self.drafts.append(draft)
         return draft
 
+    def let_go(self) -> None:
+        """Undo what points in circles, so that memory comes back at once and not when the collector does."""
+        for draft in self.drafts:
+            del draft.lane, draft.entry
+            for slot in draft.slots:
+                slot.message = slot.place = None
+
 
 class Reading:
     """The reading of one run's facts."""
@@ -80,9 +88,9 @@ class Reading:
         self.start: Record = next((record for record in records if record.get("k") == "start"), {})
         self.end: Record | None = next((record for record in reversed(records) if record.get("k") == "end"), None)
         self.items = [item for record in records if record.get("k") == "f" for item in record["f"]]
-        kinds: dict[str, list[Record]] = {}
+        kinds: defaultdict[str, list[Record]] = defaultdict(list)
         for item in self.items:
-            kinds.setdefault(item["t"], []).append(item)
+            kinds[item["t"]].append(item)
         self.messages: dict[int, Record] = {item["m"]: item for item in kinds.get("msg", ())}
         self.calls: dict[int, tuple[Record, Lane, list[int]]] = {}
         self.schemas: dict[int, list[dict[str, Any]]] = {}
@@ -92,12 +100,15 @@ class Reading:
         self.nested: dict[Any, int] = {}
         self.models: dict[str, None] = {}
         self.given: dict[int, list[dict[str, Any]]] = {}  # lane → the tools of its calls in this run
+        self.asked: dict[str, str] = {}  # tool call id → the arguments that were written last
         self.tokens = [0, 0]
         self.entries: dict[tuple[int, int, int], Entry] = {}  # (lane, message, which one of equals) → entry
         replies = {item["c"]: item["m"] for item in kinds.get("reply", ())}
         self.said = set(replies.values())
         tale.said.update(item["id"] for number in self.said if (item := self.messages.get(number)) and item.get("id"))
+        self.fresh = self.said.union(item["m"] for item in kinds.get("tool_end", ()) if "m" in item)
         self.sent: Counter[int] = Counter()
+        self.own = frozenset(self.start.get("input") or ()) if self.start.get("new_input") else frozenset()
         self.aside = calls_aside(kinds, replies, self.messages)
 
     def read(self) -> None:
@@ -123,8 +134,9 @@ class Reading:
         self._close()
 
     def _readers(self) -> Mapping[str, Callable[[Record], None]]:
-        """Give who reads which kind of item; messages and errors of calls are read by number."""
+        """Give who reads which kind of item; what messages say, and errors of calls, are read by number."""
         return {
+            "msg": self._msg,
             "tools": self._tools,
             "graph": self._graph,
             "node": self._node,
@@ -161,7 +173,7 @@ class Reading:
             if entry is None:
                 entry = self._new(root, number, which)
                 root.pending.append(entry)
-            if place == turn and root.turn is None:
+            if place == turn % len(sent) and root.turn is None:
                 root.turn = entry
         if self.tale.goal is None:
             asked_now = [text_of(self.messages[n]["msg"]) for n in sent if self.messages[n]["msg"]["role"] == "user"]
@@ -197,14 +209,14 @@ class Reading:
         entry = self.entries.get((id(lane), number, which))
         if entry is None and which == 0:
             item = self.messages[number]
-            entry = lane.known(item["msg"], item.get("id"))
+            entry = lane.known(item["msg"], item.get("id"), None if number in self.fresh else self.number)
             if entry is not None:
                 self.entries[id(lane), number, 0] = entry
         return entry
 
     def _new(self, lane: Lane, number: int, which: int = 0, *, register: bool = True) -> Entry:
         item = self.messages[number]
-        entry = Entry(item["msg"], item.get("id"))
+        entry = Entry(item["msg"], item.get("id"), run=self.number)
         self.entries[id(lane), number, which] = entry
         return lane.register(entry) if register else entry
 
@@ -212,6 +224,11 @@ class Reading:
         return bool(self.messages[number].get("status") == "error")
 
     # -- items -----------------------------------------------------------------------------------------
+
+    def _msg(self, item: Record) -> None:
+        for call in item["msg"].get("tool_calls") or ():
+            if call.get("id"):
+                self.asked[call["id"]] = call["function"]["arguments"]
 
     def _tools(self, item: Record) -> None:
         self.schemas[item["x"]] = item["tools"]
@@ -300,6 +317,8 @@ class Reading:
         """Merge a call's input into the conversation: what is new goes behind what it stood behind."""
         if lane.pending:
             self._place_turn(lane, inputs)
+        if keep > 1 and self._stands(lane, inputs, keep - 1):
+            return
         seen = []
         for place in range(max(keep - 1, 0), len(inputs)):
             if (number := inputs[place]) in self.messages:
@@ -333,6 +352,14 @@ class Reading:
                 lane.pending.remove(entry)
             lane.entries.insert(cursor, entry)
             cursor += 1
+
+    def _stands(self, lane: Lane, inputs: list[int], begin: int) -> bool:
+        """Whether all that a call shows from `begin` on stands in its conversation: most show what was just told."""
+        for place in range(begin, len(inputs)):
+            entry = self.entries.get((id(lane), inputs[place], 0))
+            if entry is None or inputs.index(inputs[place]) != place or lane.position(entry) < 0:
+                return False
+        return True
 
     def _place_turn(self, lane: Lane, inputs: list[int]) -> None:
         """Where the caller's new words stand in the history too, the last of the equal ones are the new ones."""
@@ -384,12 +411,13 @@ class Reading:
         inside = self.tools.get(item.get("up") or 0)
         if inside is not None:  # run by a tool's own code: of interest only where a model in the tool asked for it
             lane = self.tale.lanes.get((id(inside.lane), inside.slot or item["up"], inside.name), lane)
-        slot = lane.slot(item.get("id"))
+        wanted = item["args"] if "args" in item else self.asked.get(item.get("id") or "")
+        slot = lane.slot(item.get("id"), item["name"], wanted)
         if inside is not None and lane is inside.lane:
             slot = None
         elif slot is not None:
             slot.begin()
-            if "args" in item and not _same_json(slot.input, item["args"]):
+            if "args" in item and not same_json(slot.input, item["args"]):
                 slot.input = item["args"]
                 lane.flags.add("edited")
         else:
@@ -397,6 +425,8 @@ class Reading:
             draft = self._draft(lane, None, item, self.nodes.get(item["p"]))
             draft.slots = [slot]
             lane.acted(draft)
+        if slot is not None:
+            slot.place = self.nodes.get(item["p"])
         self.tools[item["n"]] = ToolRun(slot, lane, item["name"])
 
     def _tool_end(self, item: Record) -> None:
@@ -424,18 +454,26 @@ class Reading:
     def _state(self, lane: Lane, numbers: Sequence[int], attempt: Attempt | None, *, rewrite: bool = False) -> None:
         """Read what a graph's state gained: it fills what no event told.
 
-        What a `rewrite` puts in place of removed messages is left for the next call's prompt to place.
+        What stands before the caller's own words is of earlier turns. What a `rewrite` puts in place of removed
+        messages is left for the next call's prompt to place.
         """
-        for number in numbers:
-            if number not in self.messages:
-                continue
+        numbers = [number for number in numbers if number in self.messages]
+        begins = self._turn_in(lane, numbers)
+        if begins:
+            self._history(lane, numbers[:begins], numbers[begins], rewrite=rewrite)
+        placed = any((id(lane), number, 0) in self.entries for number in numbers[begins + 1 :])
+        for place in range(begins, len(numbers)):
+            number = numbers[place]
             if rewrite and self.messages[number]["msg"]["role"] in ("user", "system"):
-                self._new(lane, number)
+                if (id(lane), number, 0) not in self.entries:
+                    self._new(lane, number)
                 continue
             if (entry := self._known(lane, number)) is not None:
                 if lane.position(entry) < 0 and entry not in lane.pending and entry is not lane.prompt:
                     lane.flush()
                     lane.entries.append(entry)
+                elif lane.reworded(entry, self.messages[number]["msg"]):
+                    self.entries[id(lane), number, 0] = entry
                 continue
             lane.flush()
             item = self.messages[number]
@@ -443,10 +481,64 @@ class Reading:
             if wire["role"] == "assistant":
                 self._spoken(lane, number, attempt)
             elif wire["role"] == "tool" and (slot := lane.slot(wire.get("tool_call_id"))):
+                if slot.message is not None and (attempt is None or slot.place is not attempt):
+                    self.entries[id(lane), number, 0] = slot.message  # a state that is kept short shortened it
+                    continue
                 entry = self._new(lane, number)  # also where a middleware rewrote what the tool gave
                 lane.observed(slot, entry, is_error=self._is_error(number) or slot.is_error)
+                continue
             else:
                 lane.entries.append(self._new(lane, number))
+            if placed and place + 1 < len(numbers):
+                self._before(lane, numbers[place + 1 :])
+
+    def _turn_in(self, lane: Lane, numbers: Sequence[int]) -> int:
+        """Give the place of the caller's own words in a state; 0 where nothing new stands before them."""
+        if self.own:
+            last = next((place for place in range(len(numbers) - 1, -1, -1) if numbers[place] in self.own), 0)
+            first = max(last - len(self.own), -1) + 1
+            return next((place for place in range(first, last) if numbers[place] in self.own), last)
+        if lane.turn is None or not self.start.get("resume"):
+            return 0
+        for place in range(len(numbers) - 1, 0, -1):  # a run that goes on shows them under another number
+            item = self.messages[numbers[place]]
+            if item["msg"]["role"] == "user" and self._known(lane, numbers[place]) is lane.turn:
+                return place
+        return 0
+
+    def _history(self, lane: Lane, numbers: Sequence[int], turn: int, *, rewrite: bool) -> None:
+        """Take in what a state held of earlier turns: context, and no steps of this one."""
+        said = self._known(lane, turn)
+        place = -1 if said is None else lane.position(said)
+        equal = Counter(number for number in numbers if number in self.own)  # words that were said before, too
+        for number, times in equal.items():
+            if (mine := self.entries.get((id(lane), number, 0))) is not None:
+                self.entries[id(lane), number, times] = mine
+                del self.entries[id(lane), number, 0]
+        earlier = []
+        for number in numbers:
+            if number in equal:
+                which = equal[number] = equal[number] - 1
+                earlier.append(self._new(lane, number, which))
+            elif self._known(lane, number) is None:
+                earlier.append(self._new(lane, number))
+        if not rewrite:
+            place = place if place >= 0 else len(lane.entries)
+            lane.entries[place:place] = earlier
+
+    def _before(self, lane: Lane, later: Sequence[int]) -> None:
+        """Move what was appended last before what the state shows behind it, and is in its place already."""
+        entry = lane.entries[-1]
+        for number in later:
+            behind = self.entries.get((id(lane), number, 0))
+            if behind is None or behind.owner is not None or behind is entry or behind not in lane.entries:
+                continue
+            lane.entries.insert(lane.position(behind), lane.entries.pop())
+            if entry.draft is not None and behind.draft is not None:
+                for drafts in (lane.drafts, self.tale.drafts):
+                    drafts.remove(entry.draft)
+                    drafts.insert(drafts.index(behind.draft), entry.draft)
+            return
 
     def _spoken(self, lane: Lane, number: int, attempt: Attempt | None) -> None:
         """Take in an assistant's message from the state: of a nested agent, of a plain client, of a cache."""
@@ -471,12 +563,5 @@ class Reading:
         return None if at is None or "d" not in item else _time(at + item["d"] / 1000)
 
 
-def _same_json(one: str, other: str) -> bool:
-    try:
-        return bool(json.loads(one) == json.loads(other))
-    except ValueError:
-        return one == other
-
-
 def _time(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
+    return _EPOCH + timedelta(seconds=at)  # as `datetime.fromtimestamp` rounds, in half its time

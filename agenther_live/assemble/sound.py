@@ -18,6 +18,7 @@ _ROLES = frozenset(get_args(Message.model_fields["role"].annotation))
 _STATUSES = frozenset(get_args(Status))
 _TEXT = (str, type(None))
 _TIME = (datetime, type(None))
+_ARGUMENTS = (str, dict)
 
 
 def is_sound(fields: Mapping[str, Any]) -> bool:
@@ -29,7 +30,7 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
             and all(map(_messages, fields["nested"].values()))
             and _objects(fields["tools"] or ())
             and all(map(_objects, fields["nested_tools"].values()))
-            and all(map(_is_step, fields["steps"]))
+            and _steps(fields["steps"])
             and all(map(_is_run, fields["runs"]))
         )
     except (AttributeError, KeyError, TypeError):  # no mapping, absent, unhashable
@@ -51,6 +52,7 @@ def _head(fields: Mapping[str, Any]) -> bool:
         and fields["status"] in _STATUSES
         and type(fields["metadata"]) is dict
         and all(type(tag) is str for tag in fields["tags"])
+        and all(type(name) is str for name in fields.get("evaluators") or ())
         and type(fields["context_len"]) is int
         and type(fields["revision"]) is int
         and type(fields["started_at"]) in _TIME
@@ -64,43 +66,44 @@ def _objects(values: Iterable[Any]) -> bool:
 
 def _messages(wires: Iterable[Any]) -> bool:
     for wire in wires:
-        get = wire.get
-        content = get("content")
+        content, calls = wire.get("content"), wire.get("tool_calls")
         if (
-            get("role") not in _ROLES
+            wire.get("role") not in _ROLES
             or (type(content) not in _TEXT and not (type(content) is list and _objects(content)))
-            or type(get("tool_call_id")) not in _TEXT
-            or type(get("name")) not in _TEXT
+            or type(wire.get("tool_call_id")) not in _TEXT
+            or type(wire.get("name")) not in _TEXT
+            or (calls is not None and not (type(calls) is list and _calls(calls)))
         ):
-            return False
-        calls = get("tool_calls")
-        if calls is not None and not (type(calls) is list and all(map(_is_call, calls))):
             return False
     return True
 
 
-def _is_call(call: Any) -> bool:
-    function = call["function"]
-    return (
-        type(function["name"]) is str
-        and type(function.get("arguments", "")) in (str, dict)
-        and type(call.get("id")) in _TEXT
-        and type(call.get("type", "")) is str
-    )
+def _calls(calls: Iterable[Any]) -> bool:
+    for call in calls:
+        function = call["function"]
+        if not (
+            type(function["name"]) is str
+            and type(function.get("arguments", "")) in _ARGUMENTS
+            and type(call.get("id")) in _TEXT
+            and type(call.get("type", "")) is str
+        ):
+            return False
+    return True
 
 
-def _is_step(step: Mapping[str, Any]) -> bool:
-    return (
-        type(step["node"]) in _TEXT
-        and type(step["model"]) in _TEXT
-        and all(
-            type(action["name"]) is str
-            and type(action["input"]) is str
-            and type(action["observation"]) in _TEXT
-            and type(action["call_id"]) in _TEXT
-            for action in step["actions"]
-        )
-    )
+def _steps(steps: Iterable[Mapping[str, Any]]) -> bool:
+    for step in steps:
+        if type(step["node"]) not in _TEXT or type(step["model"]) not in _TEXT:
+            return False
+        for action in step["actions"]:
+            if not (
+                type(action["name"]) is str
+                and type(action["input"]) is str
+                and type(action["observation"]) in _TEXT
+                and type(action["call_id"]) in _TEXT
+            ):
+                return False
+    return True
 
 
 def _is_run(run: Mapping[str, Any]) -> bool:

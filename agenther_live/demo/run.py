@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def demo(
             raise
         live.buffer.create()
         agents = [live.attach(agent) for agent in build_agents(world, seed=seed).values()]
-        with _bar(console or quiet, budget) as bar:
+        with _kept(console is not None) as logged, _bar(console or quiet, budget) as bar:
             row = bar.add_task("agents at work", total=len(todo))
             live.tick()  # of nothing yet: what a worker needs is loaded before the agents are at work
             live.start()  # it ticks in its own thread while they run
@@ -119,7 +120,29 @@ def demo(
         figures = live.status()
         if console is not None:
             story.tell(console, live, figures)
+            story.logged(console, logged)
     return DemoReport(figures=figures, home=home)
+
+
+@contextmanager
+def _kept(told: bool) -> Iterator[list[str]]:
+    """Keep the warnings that the worker logs: above the story they would speak of what nobody has seen yet."""
+    logger, kept = logging.getLogger("agenther_live"), list[str]()
+
+    def keep(record: logging.LogRecord) -> None:
+        if record.levelno < logging.ERROR:
+            kept.append(record.getMessage())
+        elif logging.lastResort is not None:
+            logging.lastResort.handle(record)
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = keep  # type: ignore[method-assign]
+    if told and not logger.hasHandlers():  # else somebody reads the log where it goes
+        logger.addHandler(handler)
+    try:
+        yield kept
+    finally:
+        logger.removeHandler(handler)
 
 
 def outcome_of(world: World, tasks: Sequence[Task]) -> Callable[[Trajectory], Outcome]:

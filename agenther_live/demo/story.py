@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.text import Text
 from agenther_live import render
 from agenther_live.live import Live
 
-__all__ = ["spending", "tell"]
+__all__ = ["logged", "spending", "tell"]
 
 QUERIES = (
     "select failure_type, count(*) as runs, avg(weight) as weight from failures group by all order by runs desc",
@@ -79,6 +80,12 @@ def tell(console: Console, live: Live, figures: dict[str, Any]) -> None:
     # Without a frame and never wrapped: what is copied off the terminal must still be Python.
     console.print("\n[bold]For your own agent:[/bold]\n")
     console.print(SNIPPET, soft_wrap=True, highlight=False, markup=False)
+
+
+def logged(console: Console, messages: Sequence[str]) -> None:
+    """Tell what the worker logged, each message once."""
+    for message in dict.fromkeys(messages):
+        console.print(f"\n[dim]The worker's log: {render.plain(message)}[/dim]", soft_wrap=True, highlight=False)
 
 
 def _useful(console: Console, live: Live) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from agenther_live.redact.secrets import Replace, find_all, placed, splice
+from agenther_live.redact.secrets import Replace, find_all, lowered, placed, splice
 
 __all__ = ["is_card", "is_phone_name", "replace_personal"]
 
@@ -77,9 +77,7 @@ def replace_personal(text: str, replace: Replace) -> str:
 
 def _called(text: str, replace: Replace, edits: list[tuple[int, int, str]]) -> None:
     """Replace numbers that a name in front calls a phone's."""
-    low = text.lower()
-    if len(low) != len(text):
-        return  # positions would not fit
+    low = lowered(text)
     skip = None
     for name in _PHONES:
         if name in low:

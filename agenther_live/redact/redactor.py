@@ -22,11 +22,12 @@ from agenther_live.journal.framing import as_json
 from agenther_live.redact.personal import is_card, is_phone_name, replace_personal
 from agenther_live.redact.secrets import PLACED, harmless, is_secret_name, replace_secrets
 
-__all__ = ["PLACEHOLDER", "Redactor", "load_key"]
+__all__ = ["PLACEHOLDER", "Redactor", "key_is_there", "load_key"]
 
 PLACEHOLDER = PLACED
 """Matches a placeholder; a text that holds one is not trained on."""
 
+_KEY = "redact.key"
 _MAX_DEPTH = 100
 _MAX_NAMES = 4096  # field names, and short texts without a secret, that are remembered
 _PLAIN = frozenset({int, float, bool, type(None)})
@@ -255,6 +256,11 @@ def _worth_parsing(text: str) -> bool:
     return False
 
 
+def key_is_there(home: Path, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the key of placeholders exists; nothing is made."""
+    return bool(environment.get("AGENTHER_REDACT_KEY")) or (home / _KEY).exists()
+
+
 def load_key(home: Path, environment: Mapping[str, str] = os.environ) -> bytes:
     """Give the key of placeholders: AGENTHER_REDACT_KEY (a fleet's), else `redact.key` in the home, made if missing.
 
@@ -268,7 +274,7 @@ def load_key(home: Path, environment: Mapping[str, str] = os.environ) -> bytes:
         if len(given) < 16:
             raise HomeError("AGENTHER_REDACT_KEY is too short: at least 16 characters are needed")
         return given.encode()
-    path = home / "redact.key"
+    path = home / _KEY
     try:
         if not path.exists():
             home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,7 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["PLACED", "Replace", "find_all", "harmless", "is_secret_name", "placed", "replace_secrets", "splice"]
+__all__ = [
+    "PLACED",
+    "Replace",
+    "find_all",
+    "harmless",
+    "is_secret_name",
+    "lowered",
+    "placed",
+    "replace_secrets",
+    "splice",
+]
 
 Replace = Callable[[str, str], str]
 """Gives the placeholder for (kind, value)."""
@@ -34,9 +44,14 @@ _TOKENS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ("api_key", ("xai-", "pplx-"), _WORD + r"(?:xai|pplx)-[A-Za-z0-9]{30,}"),
         ("pypi_token", ("pypi-",), _WORD + r"pypi-[A-Za-z0-9_-]{40,}"),
         ("sendgrid_key", ("SG.",), _WORD + r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
-        # JSON in base64url begins with eyJ: JWT (three parts) and JWE (five).
-        ("jwt", ("eyJ",), _WORD + r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){2,4}"),
     )
+)
+# JSON in base64url begins with eyJ: JWT (three parts) and JWE (five). Whether two dots follow is asked once for each
+# run of characters and not for each eyJ in it: else 64 KB of `eyJ-` take seconds.
+_JWT = re.compile(
+    r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*\.)(?P<before>[A-Za-z0-9_-]*?)"
+    + _WORD
+    + r"(?P<token>eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){2,4})"
 )
 # GitHub, Hugging Face, npm, Groq, Replicate, LangSmith, DigitalOcean, Stripe: a name, `_`, a long random part.
 _UNDERSCORED = re.compile(
@@ -103,6 +118,8 @@ def replace_secrets(text: str, replace: Replace) -> str:
                 if gate in text:
                     text = pattern.sub(lambda m, kind=kind: replace(kind, m[0]), text)  # type: ignore[misc]
                     break
+        if "eyJ" in text:
+            text = _JWT.sub(lambda m: m["before"] + replace("jwt", m["token"]), text)
         if "_" in text and _LONG_TAIL.search(text):
             text = _UNDERSCORED.sub(lambda m: replace(_VENDORS.get(m["vendor"][:2], "api_key"), m[0]), text)
     if ":" in text or "=" in text or "earer" in text or (" is " in text and _is_said(text)):
@@ -112,9 +129,7 @@ def replace_secrets(text: str, replace: Replace) -> str:
 
 def _named(text: str, replace: Replace) -> str:
     """Replace what the name before it makes a secret."""
-    low = text.lower()
-    if len(low) != len(text):  # a letter that is longer in lower case: positions would not fit
-        low = "".join(c.lower() if c.isascii() else c for c in text)
+    low = lowered(text)
     skip = placed(text)
     edits: list[tuple[int, int, str]] = []
 
@@ -235,6 +250,14 @@ def placed(text: str) -> list[tuple[int, int]]:
     if "[" in text and ("[SECRET:" in text or "[PII:" in text):
         return [m.span() for m in PLACED.finditer(text)]
     return []
+
+
+def lowered(text: str) -> str:
+    """Give the text in lower case, every character in its place."""
+    low = text.lower()
+    if len(low) != len(text):  # a letter that is longer in lower case (the Turkish İ): positions would not fit
+        low = "".join(c.lower() if c.isascii() else c for c in text)
+    return low
 
 
 def find_all(text: str, part: str, skip: Sequence[tuple[int, int]] = ()) -> Iterator[int]:

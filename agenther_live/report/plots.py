@@ -28,11 +28,14 @@ def plots(figures: Figures) -> list[tuple[str, str]]:
     Raises:
         UsageError: matplotlib is not installed.
     """
+    costs = [row for row in figures.costs if row["calls"]]
+    unpriced = sum(row["unpriced_calls"] for row in costs)
+    cost = f"Cost by day: at least, since {unpriced:,} calls have no known price" if unpriced else "Cost by day"
     drawn = [
         ("Captured, failed and accepted, by day", figures.days, _over_time, WIDE),
         ("Failure types, and how many of each became samples", figures.failure_types, _failure_types, NARROW),
         ("Refused, by check", figures.refusals, _refusals, NARROW),
-        ("Cost by day", [row for row in figures.costs if row["calls"]], _costs, WIDE),
+        (cost, costs, _costs, WIDE),
         ("Success rate by policy version, with its 95 % interval", figures.rates, _rates, NARROW),
         ("Agreement between judges", figures.agreement, _agreement, NARROW),
     ]

@@ -20,6 +20,7 @@ from agenther_live.relabel.hindsight import relabel
 from agenther_live.replies import about
 from agenther_live.scheduler.emission import emit, push
 from agenther_live.scheduler.intake import take_in
+from agenther_live.scheduler.notes import sign
 from agenther_live.scheduler.opening import Opening
 from agenther_live.scheduler.parts import How, Parts, TickReport
 from agenther_live.scheduler.records import Result, learn_from_successes, record
@@ -60,6 +61,7 @@ async def relabel_all(parts: Parts, first: Round, report: TickReport, how: How, 
     was not done stays queued. Results that came last are put into `left`, for the caller to record.
     """
     room = asyncio.Semaphore(parts.settings.concurrency)
+    pause = min(parts.settings.slice_seconds, parts.settings.lease_seconds / 3)  # a slice renews what was claimed
     began = sliced = recorded = time.monotonic()
     busy: dict[asyncio.Task[Result | None], str] = {}
 
@@ -82,7 +84,7 @@ async def relabel_all(parts: Parts, first: Round, report: TickReport, how: How, 
             now = time.monotonic()
             if not busy or parts.stop.is_set() or broken is not None:
                 continue
-            if now - sliced >= parts.settings.slice_seconds:
+            if now - sliced >= pause:
                 wanted = parts.settings.batch - len(busy) if now - began < ROUND_SECONDS else 0
                 keep = frozenset(busy.values())
                 more = await _between(parts, left, functools.partial(_slice, parts, report, how, wanted, keep, left))
@@ -122,6 +124,7 @@ def _slice(
 ) -> Round | None:
     """Do between relabelings what a tick does around them, and give up to `wanted` new claims."""
     more: Round | None = None
+    sign(parts)
     with Opening(parts.buffer) as opening:
         record(parts, report, results, calls)
         parts.buffer.renew()

@@ -6,18 +6,22 @@ import atexit
 import logging
 import os
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from agenther_live.errors import AgentHERError
 from agenther_live.scheduler.parts import Parts
 from agenther_live.scheduler.ticking import tick
 
 logger = logging.getLogger("agenther_live")
-
+# Of APScheduler's own words: a skipped tick is no news, nor that one could not begin while all shuts down; what a tick
+# raises is caught by us. A logger of its own, for the host's schedulers are not ours to silence.
+_unsaid = logging.getLogger("agenther_live.apscheduler")
+_unsaid.setLevel(logging.CRITICAL)
 
 EXIT_SECONDS = 10.0
 """How long an interpreter that exits waits for the tick that runs to end."""
@@ -25,14 +29,12 @@ EXIT_SECONDS = 10.0
 
 def schedule(parts: Parts) -> BackgroundScheduler:
     """Start the worker's thread: a tick every `tick_seconds`, never two at once, missed ones not made up."""
-    # A skipped tick is no news, nor that one could not begin while all shuts down; what a tick raises is caught by us.
-    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
-    background = BackgroundScheduler(timezone=UTC, executors={"default": _Thread(parts.stop)})
+    every = timedelta(seconds=parts.settings.tick_seconds)
+    background = _Steady(every, timezone=UTC, executors={"default": _Thread(parts.stop)}, logger=_unsaid)
     background.add_job(
         _tick_and_log,
-        "interval",
+        _Every(every),
         args=(parts,),
-        seconds=parts.settings.tick_seconds,
         next_run_time=datetime.now(UTC),
         coalesce=True,
         max_instances=1,
@@ -40,6 +42,38 @@ def schedule(parts: Parts) -> BackgroundScheduler:
     )
     background.start()
     return background
+
+
+class _Every(BaseTrigger):  # type: ignore[misc]  # published without types
+    """Fires so long after it was last looked at.
+
+    APScheduler's own interval reckons every time that was missed: a day that the clock jumps ahead is 86,400 of them,
+    and on a machine that begins in 1970 there is no memory for all.
+    """
+
+    def __init__(self, interval: timedelta) -> None:
+        self._interval = interval
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> Any:
+        return now + self._interval
+
+
+class _Steady(BackgroundScheduler):  # type: ignore[misc]  # published without types
+    """Goes on where the clock is set back: APScheduler would wait until it shows the time of the next tick again."""
+
+    def __init__(self, every: timedelta, **options: Any) -> None:
+        super().__init__(**options)
+        self._every = every
+
+    def _process_jobs(self) -> float:
+        """Start what is due, and give the seconds to the next look (APScheduler's hook for schedulers of one's own)."""
+        now = datetime.now(UTC)
+        for job in self.get_jobs():
+            if job.next_run_time - now > self._every:
+                job.modify(next_run_time=now)
+        wait = super()._process_jobs()
+        most = self._every.total_seconds()
+        return most if wait is None else min(wait, most)
 
 
 class _Thread(BaseExecutor):  # type: ignore[misc]  # published without types
@@ -55,6 +89,11 @@ class _Thread(BaseExecutor):  # type: ignore[misc]  # published without types
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         atexit.register(self._leave)
+
+    def start(self, scheduler: BackgroundScheduler, alias: str) -> None:
+        """Take the scheduler's part, and none in the host's log."""
+        super().start(scheduler, alias)
+        self._logger = _unsaid
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         def run() -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterable
 
 from agenther_live.clock import utcnow
+from agenther_live.coroutines import run_coroutine
 from agenther_live.evaluate import Evaluator
 from agenther_live.fleet import take_batch, take_journal
 from agenther_live.journal import Batch
 from agenther_live.polarity import declared
+from agenther_live.scheduler.notes import sign
 from agenther_live.scheduler.opening import Opening
 from agenther_live.scheduler.parts import Parts, TickReport
 from agenther_live.trajectory import Evidence, Trajectory
@@ -43,8 +42,10 @@ def take_in(parts: Parts, report: TickReport, opening: Opening, *, immediate: bo
         opening.close()
         found = [(evaluator, _evaluate(parts, evaluator, trajectories)) for evaluator, trajectories in unseen]
         opening.open()
-        for evaluator, evidence in found:
+        for evaluator, (evidence, others) in found:
             parts.buffer.add_evidence(evidence, evaluator=evaluator.name)
+            if others:
+                parts.buffer.mark_evaluated(evaluator.name, others)
             report.evaluated += len(evidence)
     report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
 
@@ -55,17 +56,13 @@ def judge_outcomes(parts: Parts, report: TickReport, opening: Opening, *, immedi
     if judging is None:
         return
     opening.close()
-    answers: list[int] = []
-
-    async def ask() -> None:
-        answers.append(await judging.turn(parts.buffer, n=parts.settings.batch, stop=parts.stop))
-
-    run_coroutine(ask())
-    report.evaluated += answers[0]
+    turn = judging.turn(parts.buffer, n=parts.settings.batch, stop=parts.stop, beat=lambda: sign(parts))
+    answers = run_coroutine(turn)
+    report.evaluated += answers
     if judging.paused is not None:
         report.paused = judging.paused
         parts.pause.begin(judging.paused)
-    if answers[0]:
+    if answers:
         report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
 
 
@@ -74,25 +71,16 @@ def evaluators_of(parts: Parts) -> tuple[Evaluator, ...]:
     return (*parts.evaluators, *declared(parts.home, parts.settings))
 
 
-def _evaluate(parts: Parts, evaluator: Evaluator, trajectories: Iterable[Trajectory]) -> list[Evidence]:
-    """Ask a user's evaluator about trajectories that it has not seen in this revision."""
-    found = []
+def _evaluate(
+    parts: Parts, evaluator: Evaluator, trajectories: Iterable[Trajectory]
+) -> tuple[list[Evidence], list[str]]:
+    """Ask a user's evaluator about trajectories that it has not seen in this revision; name those not given to it."""
+    found, others = [], []
     for trajectory in trajectories:
         if parts.stop.is_set():
             break
-        found.append(evaluator.evidence(trajectory, now=utcnow()))
-    return found
-
-
-def run_coroutine(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, also below an event loop that runs already (a notebook, an async caller)."""
-    running = True
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        running = False
-    if not running:
-        asyncio.run(work)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
+        if evaluator.judges(trajectory):
+            found.append(evaluator.evidence(trajectory, now=utcnow()))
+        else:
+            others.append(trajectory.trajectory_id)
+    return found, others

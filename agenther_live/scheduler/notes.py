@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -20,8 +22,11 @@ from agenther_live.trust import figures as trust_figures
 def status(home: Home, buffer: Buffer) -> dict[str, Any]:
     """Give the figures of a home: the buffer's funnel, the journal's lag, the last tick, and why work pauses."""
     lag = Reader(home.journal).lag(buffer.cursors())
-    last: dict[str, Any] = {"last_tick_at": None, "paused_reason": None}
+    last: dict[str, Any] = {"last_tick_at": None, "worker_seen_at": None, "paused_reason": None}
     with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged
+        last["worker_seen_at"] = stamped(
+            datetime.fromtimestamp(home.last_tick.stat().st_mtime, UTC).replace(tzinfo=None)
+        )
         last |= orjson.loads(home.last_tick.read_bytes())
     figures = buffer.status()
     if (oldest := figures["oldest_pending_at"]) is not None:
@@ -40,3 +45,12 @@ def remember(parts: Parts, report: TickReport) -> None:
     }
     with contextlib.suppress(OSError):
         parts.home.note(parts.home.last_tick, orjson.dumps(note))
+
+
+def sign(parts: Parts) -> None:
+    """Give a sign of life in the middle of a tick, which may wait for models for many minutes."""
+    with contextlib.suppress(OSError):
+        if parts.home.last_tick.exists():
+            os.utime(parts.home.last_tick)
+        else:
+            parts.home.note(parts.home.last_tick, orjson.dumps({"last_tick_at": None, "paused_reason": None}))

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 
 from agenther_live.clock import utcnow
+from agenther_live.coroutines import run_coroutine
 from agenther_live.erase import Place
 from agenther_live.fleet import check_folder, says_something
 from agenther_live.journal import Batch
 from agenther_live.rest import stamp_of
 from agenther_live.scheduler.asking import Round, claim_round, relabel_all
 from agenther_live.scheduler.emission import emit, push
-from agenther_live.scheduler.intake import evaluators_of, judge_outcomes, run_coroutine, take_in
+from agenther_live.scheduler.intake import evaluators_of, judge_outcomes, take_in
 from agenther_live.scheduler.notes import remember
 from agenther_live.scheduler.opening import Opening
 from agenther_live.scheduler.parts import How, Parts, TickReport

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, StateGraph, add_messages
+from langgraph.graph import START, MessagesState, StateGraph, add_messages
 from langgraph.prebuilt import create_react_agent
 from pydantic import BaseModel, Field
 
@@ -32,6 +32,21 @@ def add(a: int, b: int) -> int:
 
 def agent(*lines, tools=(add,), **kwargs):
     return create_agent(Scripted(script=by_turn(*lines)), list(tools), **kwargs)
+
+
+def test_blocks_and_thoughts_are_bounded_as_texts_are(tmp_path):
+    recording = Recording(tmp_path, max_field_bytes=1000, max_run_bytes=5000)
+    lines = [AIMessage([{"type": "text", "text": f"{n}" + "x" * 900}]) for n in range(20)]
+    lines.append(AIMessage("done", additional_kwargs={"reasoning_content": "y" * 4000}))
+    graph = (
+        StateGraph(MessagesState).add_node("all", lambda state: {"messages": lines}).add_edge(START, "all").compile()
+    )
+    drive(recording.attach(graph), user("go"))
+    drive(recording.attach(agent(lines[-1])), user("think"))
+    many, one = recording.trajectories()
+    assert "truncated" in many.flags
+    assert sum(len(message.text) for message in many.messages) < 6000
+    assert len(one.steps[0].thought) < 1100
 
 
 def test_thoughts_in_blocks(recording: Recording):
