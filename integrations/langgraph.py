@@ -87,7 +87,9 @@ class TrajectoryRecorder(GraphCallbackHandler):
             except AttributeError:  # a caller may name a run by something else
                 key, parent = _key(run_id), runs.get(_key(parent_run_id))
             if parent is None:
-                if key not in runs and (parent_run_id is None or not self._belated(key, parent_run_id)):
+                if (known := runs.get(key)) is not None:
+                    known.root.meet(inputs)
+                elif parent_run_id is None or not self._belated(key, parent_run_id):
                     self.capture.begin(self.options, inputs, run_id, parent_run_id, tags or (), metadata or {}, name)
                 return
             root, graph = parent.root, parent.graph

@@ -30,6 +30,7 @@ from agenther_live.settings import Settings
 __all__ = ["CANCELLED", "Capture", "Options", "Sink", "error_of", "interrupt_values"]
 
 OFF_TAG = "agenther:off"
+_THREADS = 4096  # of which the latest start is known
 _LATE_RUNS = 512  # tool runs of ended roots whose late end is still waited for
 CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit)
 _OWN_METADATA = ("ls_", "langgraph_", "checkpoint_", "lc_")  # set by LangChain and LangGraph, not by the caller
@@ -63,6 +64,7 @@ class Options:
     tenant_key: str | None = None
     conversational: bool | None = None
     hook: bool = False
+    evaluators: tuple[str, ...] | None = None
 
 
 class Capture:
@@ -76,6 +78,7 @@ class Capture:
         self.runs: dict[Any, Span] = {}  # by the number of the run's UUID
         self.roots: dict[str, OpenRun] = {}
         self.late: OrderedDict[Any, Span] = OrderedDict()
+        self._began: OrderedDict[str, float] = OrderedDict()  # the latest run of each thread, by the clock
         self._wake = getattr(sink, "wake", None)
         self._complained = False
         sink.register(self.drain)
@@ -101,17 +104,32 @@ class Capture:
         elif len(self.roots) >= settings.max_open_runs:
             root.off = True
             self.sink.count("dropped_runs")
+        root.asked = inputs
+        if (known := self.runs.setdefault(key, span)) is not span:  # another thread was faster
+            known.root.meet(inputs)
+            return
         root.open.add(span)
-        self.runs[key] = span
         if root.off:
             return
         root.is_graph = "ls_integration" in metadata and not span.name.endswith("UpdateState")  # graph.update_state
         root.start = self._start(root, options, inputs, tags, metadata, name)
         root.start["partial"] = parent_run_id is not None
+        if thread_id is not None:
+            self._began.pop(str(thread_id), None)  # so that it is the newest
+            self._began[str(thread_id)] = root.started
+            if len(self._began) > _THREADS:
+                self._began.popitem(last=False)
         root.notes.appendleft(("record", root.start))
         self.roots[root.root_key] = root
         if self._wake is not None:
             self._wake()
+
+    def not_before(self, thread_id: str, at: float) -> float:
+        """Give a time (epoch seconds) at which something is said of a thread: no earlier than its latest run began.
+
+        Else a clock that was set back between the two would make it about an earlier run, or about none.
+        """
+        return max(at, self._began.get(thread_id, at))
 
     def _sampled(self, options: Options, thread_id: Any) -> bool:
         rate = self.settings.sample_rate if options.sample_rate is None else options.sample_rate
@@ -162,6 +180,8 @@ class Capture:
             "new_input": not resume,
             "conversational": options.conversational,
         }
+        if options.evaluators is not None:
+            start["evaluators"] = list(options.evaluators)
         if answer is not None:
             start["answer"] = within.plain(answer)
         self._count_cut(within)
@@ -246,7 +266,7 @@ class Capture:
             end["error_type"], message = error_of(error)
             end["error_message"] = within.text(message)
         self._count_cut(within)
-        if root.truncated:
+        if root.truncated or root.mixed:
             end["truncated"] = True
             self.sink.count("truncated_runs")
         return end
@@ -269,17 +289,14 @@ class Capture:
         if not self.roots:
             return None
         found: list[dict[str, Any]] = []
-        now = time.time()
+        now = time.monotonic()  # a clock that jumps ahead must give up no run
         for root in tuple(self.roots.values()):
-            if root.ended or not root.graphs:  # a run with nothing in it waits for its start to be complete
-                idle = not root.ended and now - root.started > self.settings.idle_run_seconds
-            elif root.pending:
+            if root.ended:
+                continue
+            if root.graphs and root.pending:  # a run with nothing in it waits for its start to be complete
                 root.touched = now
                 found += self._records(root)
-                continue
-            else:
-                idle = now - root.touched > self.settings.idle_run_seconds
-            if idle:
+            elif now - root.touched > self.settings.idle_run_seconds:
                 found += self._abandon(root)
         return found
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage
 
-from agenther_live.integrations.messages import clip, finish, openai_tools, size_of
+from agenther_live.integrations.messages import clip, finish, openai_tools, size_of, size_of_blocks
 
 __all__ = ["Items", "Redaction", "redact"]
 
@@ -60,6 +60,7 @@ class Items:
         "_size",
         "_started",
         "_tools",
+        "own",
         "truncated",
     )
 
@@ -68,6 +69,7 @@ class Items:
     ) -> None:
         """Begin with nothing told."""
         self.truncated = False
+        self.own: frozenset[int] = frozenset()  # the caller's messages
         self._root_key = root_key
         self._started = started
         self._numbers = numbers
@@ -120,7 +122,9 @@ class Items:
         """Tell a message; `wire` is its snapshot, of which what costs time is left to do."""
         content = wire["content"]
         is_text = type(content) is str
-        size = size_of(content) if is_text else 200
+        size = size_of(content) if is_text else 0
+        if "reasoning_content" in wire:
+            size += size_of(str(wire["reasoning_content"]))
         calls = wire.get("tool_calls")
         if calls:
             for call in calls:
@@ -128,8 +132,10 @@ class Items:
                 size += size_of(arguments)
                 if call["id"]:
                     self._asked[call["id"]] = arguments
-        self._size += size
         cut = False if is_text and size <= self._limit else finish(wire, self._limit)  # most fit as they are
+        if not is_text:  # what its blocks hold is known when they are finished
+            size += size_of_blocks(wire["content"])
+        self._size += size
         item = {"t": "msg", "m": number, "id": message.id, "msg": wire}
         if wire["role"] == "tool":
             if getattr(message, "status", None) == "error":
@@ -281,14 +287,22 @@ class Items:
         return node.number
 
     def _new(self, scope: int, numbers: Sequence[int]) -> list[int]:
-        """Give what a graph run's state gained, without what is known."""
-        new = []
+        """Give what a graph run's state gained, without what is known.
+
+        The caller's own messages are named where others are new before them: those are of earlier turns.
+        """
+        new: list[int] = []
         if numbers:
-            carried = self.carry(scope)
+            carried, named = self.carry(scope), False
             for number in numbers:
                 if number and number not in carried:
                     carried.add(number)
                     new.append(number)
+                elif new and number in self.own:
+                    named = True
+            if named:
+                fresh = self.own.union(new)
+                new = [number for number in numbers if number in fresh]
         return new
 
     def _toolset(self, tools: Any) -> int:

@@ -80,12 +80,14 @@ class OpenRun:
         "_items",
         "_kept",
         "_lock",
+        "asked",
         "bubbled",
         "ended",
         "graphs",
         "hook",
         "interrupted",
         "is_graph",
+        "mixed",
         "notes",
         "numbers",
         "off",
@@ -105,11 +107,13 @@ class OpenRun:
         self.hook = hook
         self.bubbled: list[Any] = []
         self.off = False
+        self.asked: Any = None  # what the caller gave, itself
+        self.mixed = False  # another run began under the same id: nobody can tell their events apart
         self.is_graph = False
         self.graphs = 0
         self.interrupted = False
         self.ended = False
-        self.started = self.touched = time.time()
+        self.started, self.touched = time.time(), time.monotonic()  # the latter: when it was last heard of
         self.start: dict[str, Any] | None = None
         self.open: set[Span] = set()
         self.notes: deque[tuple[Any, ...]] = deque()  # each names a method of `Items` and gives its arguments
@@ -118,7 +122,7 @@ class OpenRun:
         self._fresh: deque[tuple[int, BaseMessage]] = deque()  # numbered, and not yet to be found by id or content
         self._kept: list[BaseMessage] = []  # with `_fresh`, keeps the ids in `seen` from being used again
         self._by_id: dict[str, tuple[int, BaseMessage]] = {}
-        self._by_key: dict[tuple[Any, ...], tuple[int, BaseMessage]] = {}
+        self._by_key: dict[tuple[Any, ...], list[tuple[int, BaseMessage]]] = {}
         # Re-entrant, because such a one alone may be waited for on an event loop under guard, and because a garbage
         # collection while it is held may end a stream of this very run.
         self._lock = RLock()
@@ -126,17 +130,25 @@ class OpenRun:
 
     # -- what the handler's methods call ---------------------------------------------------------------
 
+    def meet(self, inputs: Any) -> None:
+        """Note that a start was told again: by a handler that is attached twice, or of another run with the same id."""
+        if inputs is not self.asked:
+            self.mixed = True
+
     def open_graph(self, span: Span) -> int:
         """Note that a span is a graph run (a node started right below it); gives its number."""
-        if not self.graphs:  # the root, or the first graph that a wrapper around it runs
-            number = 0
-        else:
-            number = next(self.numbers)
-            self.notes.append(("graph", number, span.scope, span.name, span.node, span.tool))
-        self.graphs += 1
-        span.graph = number
-        self.is_graph = True
-        return number
+        with self._lock:  # its first nodes may start at once, on threads of their own
+            if span.graph is not None:
+                return span.graph
+            if not self.graphs:  # the root, or the first graph that a wrapper around it runs
+                number = 0
+            else:
+                number = next(self.numbers)
+                self.notes.append(("graph", number, span.scope, span.name, span.node, span.tool))
+            self.graphs += 1
+            span.graph = number
+            self.is_graph = True
+            return number
 
     def number(self, message: BaseMessage, *, fresh: bool = False) -> int:
         """Give a message's number; 0 for what is no message. `fresh`: said or observed just now."""
@@ -178,36 +190,63 @@ class OpenRun:
             self._kept.append(entry[1])
             if entry[1].id:
                 self._by_id[entry[1].id] = entry
-            self._by_key[content_key(entry[1])] = entry
+            self._by_key.setdefault(content_key(entry[1]), []).append(entry)
         if message.id:
             found = self._by_id.get(message.id)
             if found is not None:
                 return found[0] if same_message(found[1], message) else 0
-        found = self._by_key.get(content_key(message))
-        if found is not None and (not message.id or not found[1].id or found[1].id == message.id):
-            if message.id:
-                self._by_id[message.id] = found
+        equal = self._by_key.get(content_key(message))
+        if not equal:
+            return 0
+        found = equal[-1]
+        if not message.id:
+            equal.append((found[0], message))  # to be known by the id that it may be given later
             return found[0]
-        return 0
+        found = next((entry for entry in equal if entry[1].id == message.id), found)
+        if found[1].id and found[1].id != message.id:
+            return 0
+        self._by_id[message.id] = found
+        return found[0]
 
     def rest(self, scope: int, messages: Sequence[BaseMessage]) -> list[int]:
-        """Number what stands in a final state behind the last message that is known to a graph run."""
+        """Number what stands in a final state behind what is known to a graph run.
+
+        That is, behind the last message that is known; in the root's state behind the caller's own, where they stand
+        there still: of what a cached node gave, no event tells, and another node may have spoken since.
+        """
         new: list[int] = []
         with self._lock:
             self._settle()
-            carried = self._items.carry(scope)
-            for message in reversed(messages):
+            items = self._items
+            carried = items.carry(scope)
+            first = self._first(messages) if scope == 0 and items.own else 0
+            for place in range(len(messages) - 1, first - 1, -1):
+                message = messages[place]
                 number = self.seen.get(id(message)) or self.number(message)
-                if number in carried:
+                if number in carried and not first:
                     break
                 if number:
                     new.append(number)
             new.reverse()
+            while new and new[0] in carried:
+                del new[0]
+            if carried.issuperset(new):
+                return []
             carried.update(new)
         return new
 
+    def _first(self, messages: Sequence[BaseMessage]) -> int:
+        """Give the place behind the caller's own messages in a state; 0 where none of them stands there."""
+        own, seen = self._items.own, self.seen
+        for place in range(len(messages) - 1, -1, -1):
+            message = messages[place]
+            if message.type == "human" and (seen.get(id(message)) or self._recognise(message)) in own:
+                return place + 1
+        return 0
+
     def greet(self, numbers: Sequence[int]) -> None:
         """Take the caller's own messages as known to the root graph."""
+        self._items.own = frozenset(numbers)
         self._items.carry(0).update(numbers)
 
     # -- out to the journal ----------------------------------------------------------------------------
@@ -239,4 +278,5 @@ class OpenRun:
         """Let go of everything that only an open run needs."""
         self.seen, self._by_id, self._by_key, self._kept = {}, {}, {}, []
         self._fresh.clear()
+        self.asked = None
         self._items.forget()

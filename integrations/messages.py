@@ -34,6 +34,7 @@ __all__ = [
     "plain",
     "same_message",
     "size_of",
+    "size_of_blocks",
     "snapshot",
     "to_messages",
 ]
@@ -117,6 +118,10 @@ def finish(wire: dict[str, Any], limit: int) -> bool:
             wire["content"] = "".join(part["text"] for part in parts)
         else:
             wire["content"] = parts
+    said = wire.get("reasoning_content")
+    if isinstance(said, str):
+        wire["reasoning_content"] = clip(said, limit)
+        cut = cut or wire["reasoning_content"] is not said
     for call in wire.get("tool_calls", ()):
         function = call["function"]
         if type(function["arguments"]) is not str:
@@ -187,6 +192,13 @@ def _without_blobs(value: Any, limit: int, depth: int = 0) -> Any:
 def size_of(text: str) -> int:
     """Give the bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def size_of_blocks(content: str | Sequence[Mapping[str, Any]]) -> int:
+    """Give the bytes of content that came as blocks, as `finish` left it."""
+    if isinstance(content, str):
+        return size_of(content)
+    return sum(size_of(part["text"]) if part.get("type") == "text" else len(dumps(part)) for part in content)
 
 
 def clip(text: str, limit: int) -> str:
