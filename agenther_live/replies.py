@@ -97,7 +97,7 @@ class Replies:
         tokens_per_minute: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open the store and read what it holds; damaged lines are counted in `damaged` and passed over.
+        """Open the store and read what it holds; damaged lines are passed over.
 
         Args:
             folder: where the files lie, made with mode 0700 if missing.
@@ -115,7 +115,6 @@ class Replies:
         self.budget = Budget(usd=spend_per_day_usd, tokens=tokens_per_day, usd_per_hour=spend_per_hour_usd, clock=clock)
         self._per_minute = requests_per_minute, tokens_per_minute
         self._guards: dict[str, tuple[Breaker, Pace, Pace]] = {}
-        self.damaged = 0
         self._clock = clock
         self._index = Places()
         self._files: list[Path] = []  # by the numbers that the index has for them
@@ -144,7 +143,6 @@ class Replies:
         self._files.append(path)
         for start, _, record in scan(data):
             if record is None or record.get("k") != "reply":
-                self.damaged += 1
                 continue
             self._index.put(bytes.fromhex(record["key"]), len(self._files) - 1, start)
             if spent:
@@ -270,7 +268,6 @@ class Replies:
             self._index, self._files = Places(), []
             self._waiting.clear()
             self._old.clear()
-            self.damaged = 0
             for path in sorted(self.folder.glob("*.jsonl")):
                 self._read(path, spent=False)
         except OSError as error:

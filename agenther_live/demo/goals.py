@@ -81,7 +81,7 @@ def describe(wish: Requirements) -> str:
 _NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
 _UNIT_PRICE = re.compile(rf"{_NUMBER} EUR (?:each|apiece|per piece|per unit|a piece)")
 _TOTAL = re.compile(rf"{_NUMBER} EUR(?! (?:each|apiece|per piece|per unit|a piece))")
-_DAYS = re.compile(r"(\d+) days?\b")
+_DAYS = re.compile(r"(?<!\d)(\d+) days?\b")
 _QUOTES = re.compile(r"at least (\d+) suppliers")
 _IS_QUOTE = re.compile(r"\b(quotes?|cost|compare|how much)\b", re.IGNORECASE)
 _IS_ORDER = re.compile(r"\b(order|ordered|buy|purchase)\b", re.IGNORECASE)

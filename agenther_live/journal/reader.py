@@ -81,8 +81,8 @@ class Batch:
     `loose` holds every other record (feedback, counters, late facts, replies), each with `_id` =
     "writer:segment:offset", the same at every delivery, so that ingest can ignore what it has. `damage` counts
     `bad_lines`, `torn_tails`, `shrunk_files`, `damaged_files` (set aside), and `newer_files` and `unreadable_files`
-    (left where they are, told once per reader). `lag_*` is what remains after this batch; `more` says that
-    `limit_bytes` ended it. `cursors` are the given ones, moved on.
+    (left where they are, told once per reader). `more` says that `limit_bytes` ended it. `cursors`
+    are the given ones, moved on.
     """
 
     runs: list[RunFacts] = field(default_factory=list)
@@ -90,8 +90,6 @@ class Batch:
     cursors: dict[str, Cursor] = field(default_factory=dict)
     damage: Counter[str] = field(default_factory=Counter)
     open_runs: int = 0
-    lag_bytes: int = 0
-    lag_seconds: float = 0.0
     more: bool = False
 
 
@@ -207,16 +205,22 @@ class Reader:
             batch.cursors[writer] = tail.cursor
         for gone in self._tails.keys() - writers.keys():
             del self._tails[gone]
-        lag = self._lag(writers, {writer: (tail.segment, tail.offset) for writer, tail in self._tails.items()})
         open_runs = sum(len(tail.open) for tail in self._tails.values())
-        return replace(batch, open_runs=open_runs, lag_bytes=lag.bytes, lag_seconds=lag.seconds, more=left <= 0)
+        return replace(batch, open_runs=open_runs, more=left <= 0)
 
     def lag(self, cursors: Mapping[str, Cursor]) -> Lag:
-        """Measure what lies behind the cursors, without parsing it."""
-        return self._lag(
-            list_segments(self.folder),
-            {writer: cursor.read for writer, cursor in cursors.items()},
-        )
+        """Measure what lies behind the cursors, without parsing it; its age is that of the first record there."""
+        total, oldest = 0, None
+        for writer, segments in list_segments(self.folder).items():
+            number, offset = cursors[writer].read if writer in cursors else (-1, 0)
+            for segment in segments:
+                start = offset if segment.n == number else 0
+                if segment.n < number or segment.size <= start:
+                    continue
+                total += segment.size - start
+                if (at := _first_at(segment, start)) is not None:
+                    oldest = at if oldest is None else min(at, oldest)
+        return Lag(total, max(0.0, time.time() - oldest) if oldest is not None else 0.0)
 
     def collect(self, cursors: Mapping[str, Cursor]) -> int:
         """Delete the segments that no writer holds and that lie wholly before the stored cursors; give their number."""
@@ -366,20 +370,6 @@ class Reader:
             segment.path.rename(folder / f"{segment.path.name}.{time.time_ns()}")
             batch.damage["damaged_files"] += 1
             _log.warning("journal segment %s has no readable line: moved to %s", segment.path.name, folder)
-
-    def _lag(self, writers: Mapping[str, list[Segment]], positions: Mapping[str, tuple[int, int]]) -> Lag:
-        """Sum what lies behind the positions; its age is that of the first record there."""
-        total, oldest = 0, None
-        for writer, segments in writers.items():
-            number, offset = positions.get(writer, (-1, 0))
-            for segment in segments:
-                start = offset if segment.n == number else 0
-                if segment.n < number or segment.size <= start:
-                    continue
-                total += segment.size - start
-                if (at := _first_at(segment, start)) is not None:
-                    oldest = at if oldest is None else min(at, oldest)
-        return Lag(total, max(0.0, time.time() - oldest) if oldest is not None else 0.0)
 
 
 def _held(segments: list[Segment]) -> bool:

@@ -24,7 +24,6 @@ TWICE = 2.0  # a cluster's share among goals in hindsight, by that among users' 
 ANYWAY = 0.05  # share that every cluster may have, also one that no user was seen to ask for
 FUTURE_SHARE = 0.25  # of the rows of a shard, at most
 WRITELESS = 1.5  # share of samples without a write, by that of successes
-SUCCESS_SHARE = 0.25  # of the rows of a shard, where there are enough
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,8 +345,8 @@ def _silence_lent(tx: Transaction, lent: Collection[str]) -> None:
 def _silence_calls(tx: Transaction, ids: Collection[str], mark: Callable[[str], str]) -> None:
     c = llm_calls.c
     keys = [row[0] for row in tx.rows(select(c.call_key).where(any_of(c.trajectory_id, ids)))]
-    for key in keys:
-        tx.rows(update(llm_calls).where(c.call_key == key).values(call_key=mark(key), text=None, trajectory_id=None))
+    silent = [(key, mark(key), None, None) for key in keys]
+    tx.update(llm_calls, ("call_key",), ("call_key", "text", "trajectory_id"), silent)
 
 
 def forget(tx: Transaction, ids: Collection[str], tombs: Tombs, *, now: datetime) -> tuple[int, int]:

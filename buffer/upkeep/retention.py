@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 
 from agenther_live.buffer.engines.engine import Transaction
-from agenther_live.buffer.schema import cursors, drawn, draws, evidence, llm_calls, state, trajectories
+from agenther_live.buffer.schema import counts, cursors, drawn, draws, evidence, llm_calls, state, trajectories
 from agenther_live.buffer.upkeep import audit, erase
 from agenther_live.buffer.upkeep.tombstones import Tombs, any_of
 from agenther_live.settings import Settings
@@ -21,6 +21,7 @@ __all__ = ["CLOCK", "Forgotten", "advance", "cutoff", "forget_cursors", "forget_
 CLOCK = "retention.clock"
 _STEP = timedelta(days=1)
 _PIECE = 2_000  # rows
+_FOLDED = "folded"
 _BEHIND = timedelta(days=7)  # a writer without segments for so long does not come back
 
 
@@ -119,13 +120,25 @@ def _sizes(tx: Transaction, ids: Sequence[str]) -> int:
 
 
 def forget_logs(tx: Transaction, settings: Settings, *, moment: datetime) -> None:
-    """Let go what else grows with time: the text of model replies (its cost stays), draws, feedback nobody claimed."""
+    """Let go what else grows with time: the text of model replies (its cost stays), draws, feedback nobody claimed, when what was counted."""
     before = cutoff(settings, moment)
     c, d, e = llm_calls.c, draws.c, evidence.c
     tx.rows(update(llm_calls).where(c.at < before, c.text.is_not(None)).values(text=None))
     tx.rows(delete(drawn).where(drawn.c.draw_id.in_(select(d.draw_id).where(d.at < before))))
     tx.rows(delete(draws).where(d.at < before))
     tx.rows(delete(evidence).where(e.trajectory_id.is_(None), e.received_at < before))
+    _fold_counts(tx, before)
+
+
+def _fold_counts(tx: Transaction, before: datetime) -> None:
+    """Leave one row of each counter for all that was counted before: each process adds some every second."""
+    c = counts.c
+    old = c.at < before
+    if not tx.rows(select(c.record_id).where(old, c.record_id != _FOLDED).limit(1)):
+        return
+    sums = tx.rows(select(func.max(c.at), c.name, func.sum(c.n)).where(old).group_by(c.name))
+    tx.rows(delete(counts).where(old))
+    tx.insert(counts, ("record_id", "at", "name", "n"), [(_FOLDED, at, name, int(n)) for at, name, n in sums])
 
 
 def forget_cursors(tx: Transaction, living: set[str], *, now: datetime) -> int:

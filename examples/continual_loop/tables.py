@@ -189,9 +189,15 @@ def _rounds(records: Sequence[Record], title: str) -> Table:
                 "unverified": _percent(values["claim"]),
                 "full": _percent(values["full"]),
                 "full − success only": str(paired(values["full"], values["success"])),
-                "full, a round's new rows alone": _percent(values["fresh"]),
-                "and a quarter drawn again": _percent(values["replay"]),
             }
+            | (
+                {
+                    "full, a round's new rows alone": _percent(values["fresh"]),
+                    "and a quarter drawn again": _percent(values["replay"]),
+                }
+                if any(record["arm"] == "replay" for record in here)
+                else {}
+            )
         )
     return Table(f"World {title}: rounds by TRL through the shards", rows)
 

@@ -1,5 +1,6 @@
 """Deletion and retention on every engine, with the shards in a folder."""
 
+from datetime import UTC, timedelta
 from pathlib import Path
 
 from agenther_live.buffer.store import Buffer
@@ -77,6 +78,21 @@ def test_retention_and_a_deletion_after_it(buffer: Buffer, tmp_path: Path) -> No
     receipt = delete(where, Target("thread", ("t0",)), reason="", now=at(30), shrunk=False)
     assert (receipt.trajectories, receipt.samples) == (1, 1)
     assert in_shards(where.home) == {"r1", "r2"}
+
+
+def test_what_was_counted_long_ago_is_one_row_of_each_counter(buffer: Buffer) -> None:
+    told = [
+        {"k": "counters", "_id": f"w:0:{n}", "at": at(n).replace(tzinfo=UTC).timestamp(), "counts": {"cut": 2, "late": 1}}
+        for n in range(5)
+    ]
+    buffer.ingest(batch([], told), now=at(10))
+    moment = at(2.5) + timedelta(days=buffer.settings.history_days)
+    for _ in range(2):
+        with buffer.writing() as tx:
+            retention.forget_logs(tx, buffer.settings, moment=moment)
+        rows = private(buffer, "SELECT name, n, record_id = 'folded' FROM store.counts ORDER BY 1, 2, 3")
+        assert rows == [("cut", 2, False)] * 2 + [("cut", 6, True)] + [("late", 1, False)] * 2 + [("late", 3, True)]
+        moment += timedelta(seconds=0.1)
 
 
 def test_pairs_go_with_either_of_their_runs(buffer: Buffer, tmp_path: Path) -> None:
