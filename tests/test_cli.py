@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -506,6 +507,12 @@ def test_errors_are_json_too_where_the_log_is(home: Path) -> None:
     line = json.loads(done.err)
     assert (line["level"], line["logger"]) == ("error", "agenther_live")
     assert "gpt-4o" in line["message"]
+
+
+def test_without_its_script_too_it_says_which_version_it_is() -> None:
+    command = [sys.executable, "-m", "agenther_live", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"agenther-live {version('agenther-live')}\n", "")
 
 
 def test_a_pipe_that_closes_early_is_no_error(demo_home: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -33,12 +34,19 @@ trust_app = typer.Typer(no_args_is_help=True, help="Look at the panel: canaries,
 app.add_typer(trust_app, name="trust")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"agenther-live {version('agenther-live')}")
+        raise typer.Exit
+
+
 @app.callback()
 def before(
     ctx: typer.Context,
     home: Annotated[
         Path | None, typer.Option("--home", parser=a_home, metavar="PATH", help="As --home of the verb.")
     ] = None,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which this is.")] = False,
 ) -> None:
     """Turn the failed runs of LangGraph agents into training data."""
     ctx.obj = home

@@ -120,7 +120,10 @@ def _sizes(tx: Transaction, ids: Sequence[str]) -> int:
 
 
 def forget_logs(tx: Transaction, settings: Settings, *, moment: datetime) -> None:
-    """Let go what else grows with time: the text of model replies (its cost stays), draws, feedback nobody claimed, when what was counted."""
+    """Let go what else grows with time: the text of model replies (its cost stays), draws, feedback nobody claimed.
+
+    Of what was counted only the sums stay.
+    """
     before = cutoff(settings, moment)
     c, d, e = llm_calls.c, draws.c, evidence.c
     tx.rows(update(llm_calls).where(c.at < before, c.text.is_not(None)).values(text=None))

@@ -81,10 +81,8 @@ def test_retention_and_a_deletion_after_it(buffer: Buffer, tmp_path: Path) -> No
 
 
 def test_what_was_counted_long_ago_is_one_row_of_each_counter(buffer: Buffer) -> None:
-    told = [
-        {"k": "counters", "_id": f"w:0:{n}", "at": at(n).replace(tzinfo=UTC).timestamp(), "counts": {"cut": 2, "late": 1}}
-        for n in range(5)
-    ]
+    times = [at(n).replace(tzinfo=UTC).timestamp() for n in range(5)]
+    told = [{"k": "counters", "at": time, "counts": {"cut": 2, "late": 1}} for time in times]
     buffer.ingest(batch([], told), now=at(10))
     moment = at(2.5) + timedelta(days=buffer.settings.history_days)
     for _ in range(2):
