@@ -66,7 +66,7 @@ _unique(cursors, "writer")
 counts = Table(
     "counts",
     metadata,
-    _column("record_id", String, "Journal record: replays count once; 'folded' stands for many old ones.", null=False),
+    _column("record_id", String, "Hash of the journal record: replays count once.", null=False),
     _column("at", DateTime, "When the process counted."),
     _column("name", String, "What was counted.", null=False),
     _column("n", BigInteger, "How many since the record before.", null=False),

@@ -129,6 +129,7 @@ def running(words: list[str], folder: Path, environment: Mapping[str, str], log:
 def _be(words: list[str], folder: Path, environment: Mapping[str, str], log: Path) -> None:
     """Become the command: its folder, environment and output, and the entry point of its name."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so its children
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

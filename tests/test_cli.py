@@ -576,6 +576,24 @@ except KeyboardInterrupt:
 """
 
 
+WRAPPED = """
+from agenther_live import cli
+from agenther_live.cli import verbs
+class Field:
+    def __set_name__(self, owner, name): raise KeyboardInterrupt
+def interrupted():
+    class Model:
+        field = Field()
+verbs.main = interrupted
+cli.main()
+"""
+
+
+def test_ctrl_c_while_a_class_is_made_is_one_too() -> None:
+    done = subprocess.run([sys.executable, "-c", WRAPPED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_ctrl_c_in_a_finalizer_is_obeyed_and_prints_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (130, "")

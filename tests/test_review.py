@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -341,6 +342,11 @@ def test_review_wants_a_terminal(five: Path) -> None:
     assert run_cli("review", "--home", five, "--kind", "nonsense").code == 2
 
 
+def _log_in(terminal: int) -> None:
+    os.login_tty(terminal)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it, and so its children
+
+
 class Terminal:
     """A process at a real pseudo-terminal."""
 
@@ -348,7 +354,7 @@ class Terminal:
         self.master, slave = pty.openpty()
         self.child = subprocess.Popen(
             [str(AGENTHER), *map(str, arguments)],
-            stdin=slave, stdout=slave, stderr=slave, preexec_fn=lambda: os.login_tty(slave),
+            stdin=slave, stdout=slave, stderr=slave, preexec_fn=lambda: _log_in(slave),
             env={**os.environ, "COLUMNS": "100", "LINES": "40", "TERM": "xterm", "NO_COLOR": "1"},
         )  # fmt: skip
         os.close(slave)

@@ -23,6 +23,11 @@ def main() -> None:
     except KeyboardInterrupt:  # Ctrl-C while it still loads, or between two things that are guarded
         interrupts.over()
         sys.exit(130)
+    except Exception as error:
+        if not interrupts.is_behind(error):
+            raise
+        interrupts.over()
+        sys.exit(130)
 
 
 def __getattr__(name: str) -> Any:

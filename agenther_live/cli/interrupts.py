@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import suppress
 
-__all__ = ["let_interrupts_through", "over"]
+__all__ = ["is_behind", "let_interrupts_through", "over"]
 
 _AGAIN_SECONDS = 0.02
 _ours: set[object] = set()
@@ -46,6 +46,13 @@ def _again() -> None:
 
     with suppress(RuntimeError):  # the interpreter goes down: no thread can be begun, and it ends anyway
         threading.Thread(target=later, daemon=True).start()
+
+
+def is_behind(error: BaseException | None) -> bool:
+    """Whether an error stands for an interrupt: Python 3.11 makes a RuntimeError of one in `__set_name__`."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def over() -> None:
