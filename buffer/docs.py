@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agenther_live.buffer.store import Buffer, views_sql
+from agenther_live.buffer.store import Buffer
+from agenther_live.buffer.views import views_sql
 from agenther_live.settings import load_settings
 
 __all__ = ["Question", "page", "questions"]

@@ -10,7 +10,6 @@ All methods raise `BufferLocked` where another process holds the file for longer
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import socket
@@ -20,11 +19,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, delete, func, insert, literal_column, select
+from sqlalchemy import URL, func, literal_column, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -43,7 +41,7 @@ from agenther_live.buffer.output.replay import Draw, Plan, Strategy
 from agenther_live.buffer.people import figures
 from agenther_live.buffer.people.query import Result
 from agenther_live.buffer.people.snapshot import snapshot
-from agenther_live.buffer.schema import meta, sample_state, state, trajectories
+from agenther_live.buffer.schema import sample_state, state, trajectories
 from agenther_live.buffer.turn import calls, leases, work
 from agenther_live.buffer.turn.calls import Call, Spend
 from agenther_live.buffer.turn.leases import Lessee
@@ -51,6 +49,7 @@ from agenther_live.buffer.turn.settle import settle
 from agenther_live.buffer.turn.waits import next_due
 from agenther_live.buffer.turn.work import Claim
 from agenther_live.buffer.upkeep import tombstones
+from agenther_live.buffer.views import make_views
 from agenther_live.clock import utcnow
 from agenther_live.collecting import seldom_collected
 from agenther_live.errors import BufferError, BufferVersion, SettingsError
@@ -62,28 +61,7 @@ from agenther_live.shards.files.rotate import Backlog
 from agenther_live.shards.files.writer import ShardFile
 from agenther_live.trajectory import Evidence, Trajectory
 
-__all__ = ["Buffer", "Claim", "Draw", "ImportReport", "IngestReport", "Spend", "make_views", "views_sql"]
-
-VIEWS = "views.sql"
-
-
-# Words of DuckDB's that people use in questions, for PostgreSQL.
-COMPATIBLE = (
-    "CREATE OR REPLACE FUNCTION round(x double precision, digits integer) RETURNS double precision "
-    "LANGUAGE sql IMMUTABLE STRICT AS 'SELECT (trunc(v) + CASE WHEN abs(v - trunc(v)) >= 0.5 THEN sign(v) ELSE 0 END) "
-    "/ f FROM (SELECT x * power(10::float8, digits) AS v, power(10::float8, digits) AS f) AS scaled'",
-    "CREATE OR REPLACE FUNCTION epoch(x interval) RETURNS double precision "
-    "LANGUAGE sql IMMUTABLE STRICT AS 'SELECT CAST(extract(epoch FROM x) AS double precision)'",
-    "CREATE OR REPLACE FUNCTION median_of(x double precision[]) RETURNS double precision LANGUAGE sql IMMUTABLE AS "
-    "'SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY v) FROM unnest(x) AS v'",
-    "CREATE OR REPLACE AGGREGATE median(double precision) "
-    "(SFUNC = array_append, STYPE = double precision[], FINALFUNC = median_of, INITCOND = '{}')",
-)
-
-
-def views_sql() -> str:
-    """Give the text of `views.sql`, the public SQL."""
-    return resources.files("agenther_live.buffer").joinpath(VIEWS).read_text("utf-8")
+__all__ = ["Buffer", "Claim", "Draw", "ImportReport", "IngestReport", "Spend"]
 
 
 class Buffer:
@@ -657,29 +635,6 @@ def _postgresql(url: URL) -> Engine:
             f"buffer = {shown!r}: {error.name or 'psycopg'} is not installed: pip install 'agenther-live[postgresql]'"
         ) from None
     return PostgreSQL(url.set(drivername="postgresql+psycopg"))
-
-
-def make_views(connection: Connection) -> None:
-    """Make the public views anew where their text is not the one they were made from."""
-    script = views_sql()
-    digest = hashlib.sha256(script.encode()).hexdigest()
-    if connection.execute(select(meta.c.value).where(meta.c.key == VIEWS)).scalar() == digest:
-        return
-    statements = [part.strip() for part in _without_comments(script).split(";\n") if part.strip()]
-    made = [statement.split()[2] for statement in statements if statement.startswith("CREATE VIEW")]
-    statements = [*(f"DROP VIEW IF EXISTS {name}" for name in reversed(made)), *statements]
-    if connection.dialect.name == "postgresql":
-        for statement in [*COMPATIBLE, *statements]:
-            connection.exec_driver_sql(statement)
-    else:  # one call: the dialect would look at each of hundreds
-        driver: Any = connection.connection.driver_connection
-        driver.execute(";\n".join(statements))
-    connection.execute(delete(meta).where(meta.c.key == VIEWS))
-    connection.execute(insert(meta).values(key=VIEWS, value=digest))
-
-
-def _without_comments(script: str) -> str:
-    return "\n".join(line for line in script.splitlines() if not line.startswith("--")) + "\n"
 
 
 def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -9,14 +9,13 @@ from sqlalchemy import func, select
 
 from agenther_live.buffer.engines.engine import Transaction
 from agenther_live.buffer.schema import metadata
+from agenther_live.buffer.views import VIEWS
 from agenther_live.errors import BufferError, UsageError
 
 if TYPE_CHECKING:
     from agenther_live.buffer.store import Buffer
 
 __all__ = ["migrate"]
-
-VIEWS = "views.sql"  # the key of `meta` that says which views a buffer has; each has its own
 
 
 def migrate(source: Buffer, target: Buffer, *, progress: Callable[[str], None] | None = None) -> dict[str, int]:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from agenther_live.buffer import migrations
 from agenther_live.buffer.schema import metadata
-from agenther_live.buffer.store import make_views
+from agenther_live.buffer.views import make_views
 from tests.buffer.test_views import ALSO, PROMISED
 from tests.postgresql import Server
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from agenther_live.buffer.schema import metadata
-from agenther_live.buffer.store import Buffer, views_sql
+from agenther_live.buffer.store import Buffer
+from agenther_live.buffer.views import views_sql
 from tests.buffer.journal_facts import at, batch, feedback, run
 
 PROMISED = {
