@@ -120,6 +120,8 @@ def test_files_cannot_be_reached(filled: Buffer, query: str) -> None:
         "SELECT * FROM goals, read_text('{}')",
         "EXPLAIN ANALYZE SELECT * FROM read_blob('{}')",
         "EXPLAIN (FORMAT json) FROM read_csv('{}')",
+        "--\nEXPLAIN ANALYZE SELECT * FROM read_blob('{}') WHERE filename <> '\nEXPLAIN SELECT 1 --'",
+        "/* /* */ EXPLAIN SELECT 1 -- */ EXPLAIN ANALYZE SELECT * FROM read_blob('{}')",
         "FROM '{}'",
         "SELECT (SELECT count(*) FROM '{}.wal')",
         "FROM json_execute_serialized_sql(json_serialize_sql('FROM store.state -- {}'))",
