@@ -226,6 +226,8 @@ class Lane:
             fits = [slot for slot in entry.slots if slot.call_id == call_id]
             if not fits:
                 continue
+            if len(fits) == 1 and (args is None or same_json(fits[0].input, args)):
+                return fits[0]
             idle = [slot for slot in fits if slot.state in ("open", "waiting")]
             same = [slot for slot in idle if slot.name == name] or idle
             nearest = same[0] if same else fits[-1]
@@ -334,14 +336,14 @@ def _key(wire: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _slots(wire: Mapping[str, Any]) -> list[Slot]:
-    return [
-        Slot(name=call["function"]["name"], input=call["function"]["arguments"], call_id=call.get("id"))
-        for call in wire.get("tool_calls") or ()
-    ]
+    calls = wire.get("tool_calls")
+    if not calls:
+        return []
+    return [Slot((asked := call["function"])["name"], asked["arguments"], call.get("id")) for call in calls]
 
 
 def _thought(wire: Mapping[str, Any]) -> str:
     reasoning, text = wire.get("reasoning_content"), text_of(wire)
-    if not (reasoning and isinstance(reasoning, str)):
+    if not reasoning or not isinstance(reasoning, str):
         return text
     return f"{reasoning}\n{text}" if text else reasoning

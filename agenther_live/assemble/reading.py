@@ -65,11 +65,6 @@ class Tale:
         lane = self.lanes[key] = Lane(unique)
         return lane
 
-    def draft(self, draft: Draft) -> Draft:
-        """Take a step in, behind all others."""
-        self.drafts.append(draft)
-        return draft
-
     def let_go(self) -> None:
         """Undo what points in circles, so that memory comes back at once and not when the collector does."""
         for draft in self.drafts:
@@ -88,6 +83,7 @@ class Reading:
         self.start: Record = next((record for record in records if record.get("k") == "start"), {})
         self.end: Record | None = next((record for record in reversed(records) if record.get("k") == "end"), None)
         self.items = [item for record in records if record.get("k") == "f" for item in record["f"]]
+        self.began: float | None = self.start.get("at")
         kinds: defaultdict[str, list[Record]] = defaultdict(list)
         for item in self.items:
             kinds[item["t"]].append(item)
@@ -121,33 +117,17 @@ class Reading:
         self.tale.starts.append(self.start)
         self.tale.ends.append(self.end)
         self._open(root)
-        readers = self._readers()
+        readers = _READERS
         for item in self.items:
             reader = readers.get(item["t"])
             if reader is not None:
-                reader(item)
+                reader(self, item)
         if self.end is not None:
             self._state(root, self.end.get("out") or (), None)
             if self.end.get("truncated"):
                 self.tale.flags.add("truncated")
         root.flush()
         self._close()
-
-    def _readers(self) -> Mapping[str, Callable[[Record], None]]:
-        """Give who reads which kind of item; what messages say, and errors of calls, are read by number."""
-        return {
-            "msg": self._msg,
-            "tools": self._tools,
-            "graph": self._graph,
-            "node": self._node,
-            "node_end": self._node_end,
-            "graph_end": self._graph_end,
-            "call": self._call,
-            "reply": self._reply,
-            "tool": self._tool,
-            "tool_end": self._tool_end,
-            "tool_error": self._tool_error,
-        }
 
     def _open(self, root: Lane) -> None:
         """Take in what the caller sent: the last user messages are the new turn, what stands before is history."""
@@ -216,7 +196,7 @@ class Reading:
 
     def _new(self, lane: Lane, number: int, which: int = 0, *, register: bool = True) -> Entry:
         item = self.messages[number]
-        entry = Entry(item["msg"], item.get("id"), run=self.number)
+        entry = Entry(item["msg"], item.get("id"), None, (), None, False, None, self.number)
         self.entries[id(lane), number, which] = entry
         return lane.register(entry) if register else entry
 
@@ -275,7 +255,7 @@ class Reading:
 
     def _call(self, item: Record) -> None:
         lane = self.graphs.get(item["s"], self.root)
-        if run := self.tools.get(item.get("n") or 0):
+        if self.tools and (run := self.tools.get(item.get("n") or 0)):
             lane = self._below(run.lane, run.slot or item["n"], run.name)
         elif item["c"] in self.aside:
             attempt = self.nodes.get(item["p"])
@@ -283,9 +263,10 @@ class Reading:
         base = self.calls.get(item.get("base") or 0)
         inputs = (base[2][: item["keep"]] if base else []) + item["add"]
         self.calls[item["c"]] = (item, lane, inputs)
-        self._offer(lane, item.get("x") or 0)
-        if item.get("model"):
-            self.models[item["model"]] = None
+        if offered := item.get("x"):
+            self._offer(lane, offered)
+        if model := item.get("model"):
+            self.models[model] = None
         if lane.reopened:
             lane.reopened = False
             if not any(
@@ -355,9 +336,11 @@ class Reading:
 
     def _stands(self, lane: Lane, inputs: list[int], begin: int) -> bool:
         """Whether all that a call shows from `begin` on stands in its conversation: most show what was just told."""
+        key, entries = id(lane), self.entries
         for place in range(begin, len(inputs)):
-            entry = self.entries.get((id(lane), inputs[place], 0))
-            if entry is None or inputs.index(inputs[place]) != place or lane.position(entry) < 0:
+            number = inputs[place]
+            entry = entries.get((key, number, 0))
+            if entry is None or inputs.index(number) != place or lane.position(entry) < 0:
                 return False
         return True
 
@@ -386,22 +369,24 @@ class Reading:
 
     def _reply(self, item: Record) -> None:
         call = self.calls.get(item["c"])
-        usage = item.get("usage") or (0, 0)
-        self.tokens[0] += usage[0]
-        self.tokens[1] += usage[1]
-        if item.get("model"):
-            self.models[item["model"]] = None
+        if usage := item.get("usage"):
+            self.tokens[0] += usage[0]
+            self.tokens[1] += usage[1]
+        if model := item.get("model"):
+            self.models[model] = None
         if call is None or item["m"] not in self.messages:
             return
         asked, lane, _ = call
-        attempt = self.nodes.get(asked["p"])
         entry = self._new(lane, item["m"], register=False)
-        draft = self._draft(lane, entry, item, attempt)
-        draft.model = item.get("model") or asked.get("model")
+        draft = self._draft(lane, entry, item, self.nodes.get(asked["p"]))
+        draft.model = model or asked.get("model")
         lane.said(entry, draft)
 
     def _draft(self, lane: Lane, entry: Entry | None, item: Record, attempt: Attempt | None) -> Draft:
-        draft = self.tale.draft(Draft(lane, entry, node=attempt.name if attempt else None, at=self._at(item)))
+        node = None if attempt is None else attempt.name
+        at = None if self.began is None or "d" not in item else _time(self.began + item["d"] / 1000)
+        draft = Draft(lane, entry, "", (), node, None, at)
+        self.tale.drafts.append(draft)
         if attempt is not None:
             attempt.drafts.append(draft)
         return draft
@@ -412,7 +397,8 @@ class Reading:
         if inside is not None:  # run by a tool's own code: of interest only where a model in the tool asked for it
             lane = self.tale.lanes.get((id(inside.lane), inside.slot or item["up"], inside.name), lane)
         wanted = item["args"] if "args" in item else self.asked.get(item.get("id") or "")
-        slot = lane.slot(item.get("id"), item["name"], wanted)
+        name = item["name"]
+        slot = lane.slot(item.get("id"), name, wanted)
         if inside is not None and lane is inside.lane:
             slot = None
         elif slot is not None:
@@ -421,13 +407,13 @@ class Reading:
                 slot.input = item["args"]
                 lane.flags.add("edited")
         else:
-            slot = Slot(item["name"], item.get("args") or "", item.get("id"), state="running")
+            slot = Slot(name, item.get("args") or "", item.get("id"), state="running")
             draft = self._draft(lane, None, item, self.nodes.get(item["p"]))
             draft.slots = [slot]
             lane.acted(draft)
         if slot is not None:
             slot.place = self.nodes.get(item["p"])
-        self.tools[item["n"]] = ToolRun(slot, lane, item["name"])
+        self.tools[item["n"]] = ToolRun(slot, lane, name)
 
     def _tool_end(self, item: Record) -> None:
         run = self.tools.get(item["n"])
@@ -558,10 +544,22 @@ class Reading:
             return
         lane.said(entry, self._draft(lane, entry, {}, attempt))
 
-    def _at(self, item: Record) -> datetime | None:
-        at = self.start.get("at")
-        return None if at is None or "d" not in item else _time(at + item["d"] / 1000)
+
+# Who reads which kind of item; what messages say, and errors of calls, are read by number.
+_READERS: Mapping[str, Callable[[Reading, Record], None]] = {
+    "msg": Reading._msg,
+    "tools": Reading._tools,
+    "graph": Reading._graph,
+    "node": Reading._node,
+    "node_end": Reading._node_end,
+    "graph_end": Reading._graph_end,
+    "call": Reading._call,
+    "reply": Reading._reply,
+    "tool": Reading._tool,
+    "tool_end": Reading._tool_end,
+    "tool_error": Reading._tool_error,
+}
 
 
 def _time(at: float) -> datetime:
-    return _EPOCH + timedelta(seconds=at)  # as `datetime.fromtimestamp` rounds, in half its time
+    return _EPOCH + timedelta(0, at)  # as `datetime.fromtimestamp` rounds, in half its time

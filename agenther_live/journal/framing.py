@@ -12,7 +12,18 @@ from typing import Any
 
 import orjson
 
-__all__ = ["READABLE", "VERSION", "as_json", "decode_line", "encode_line", "header", "scan"]
+__all__ = [
+    "READABLE",
+    "VERSION",
+    "as_json",
+    "decode_line",
+    "encode_line",
+    "header",
+    "lines",
+    "payload",
+    "plain_json",
+    "scan",
+]
 
 VERSION = 1
 READABLE = frozenset({VERSION, VERSION - 1})
@@ -26,38 +37,52 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     What JSON cannot hold is stored as text (objects by `str`, lone surrogates and bytes replaced, integers beyond
     64 bits in digits), so that a record with one odd value is still a record. Never raises for a dict.
     """
-    payload = _dumps(record)
-    return b"%08x %b\n" % (zlib.crc32(payload), payload)
+    data = plain_json(record)
+    return b"%08x %b\n" % (zlib.crc32(data), data)
 
 
 def as_json(value: Any) -> Any:
     """Give what a reader will get for this value: plain dicts, lists, texts and numbers."""
-    return orjson.loads(_dumps(value))
+    return orjson.loads(plain_json(value))
 
 
 def decode_line(line: bytes) -> dict[str, Any] | None:
     """Decode one line without its newline; None if a bit of it is not as it was written."""
-    if len(line) < _PREFIX + 2 or line[8] != 0x20:
+    data = payload(line)
+    if data is None:
         return None
-    payload = line[_PREFIX:]
     try:
-        if int(line[:8], 16) != zlib.crc32(payload):
-            return None
-        record = orjson.loads(payload)
+        record = orjson.loads(data)
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
 
 
-def scan(data: bytes, start: int = 0) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
-    """Walk the whole lines of `data`: (offset, offset behind the newline, record or None where damaged).
+def payload(line: bytes) -> bytes | None:
+    """Give the JSON of a line without its newline; None if a bit of it is not as it was written."""
+    if len(line) < _PREFIX + 2 or line[8] != 0x20:
+        return None
+    data = line[_PREFIX:]
+    try:
+        return data if int(line[:8], 16) == zlib.crc32(data) else None
+    except ValueError:
+        return None
+
+
+def lines(data: bytes, start: int = 0) -> Iterator[tuple[int, int, bytes]]:
+    """Walk the whole lines of `data`: (offset, offset behind the newline, the line without it).
 
     Bytes behind the last newline are a torn tail and are not given; offsets count from `start`.
     """
     position = 0
     while (newline := data.find(b"\n", position)) >= 0:
-        yield start + position, start + newline + 1, decode_line(data[position:newline])
+        yield start + position, start + newline + 1, data[position:newline]
         position = newline + 1
+
+
+def scan(data: bytes, start: int = 0) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+    """Walk the records of `data` as `lines` does: (offset, offset behind the newline, record or None where damaged)."""
+    return ((begin, end, decode_line(line)) for begin, end, line in lines(data, start))
 
 
 def header(writer: str, segment: int, at: float) -> bytes:
@@ -65,7 +90,8 @@ def header(writer: str, segment: int, at: float) -> bytes:
     return encode_line({"k": "segment", "v": VERSION, "writer": writer, "n": segment, "at": at})
 
 
-def _dumps(value: Any) -> bytes:
+def plain_json(value: Any) -> bytes:
+    """Write JSON; what it cannot hold, as `encode_line` says."""
     try:
         return orjson.dumps(value, default=_as_text)
     except TypeError:

@@ -12,13 +12,15 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from agenther_live.collecting import seldom_collected
-from agenther_live.journal.framing import READABLE, decode_line, scan
+from agenther_live.journal.framing import READABLE, decode_line, lines, payload, plain_json
 from agenther_live.journal.segments import Segment, exclusively, is_locked, list_segments, make_private
 
 __all__ = ["Batch", "Cursor", "Lag", "Reader", "RunFacts"]
@@ -65,13 +67,45 @@ class RunFacts:
 
     `orphaned`: its writer is gone and no `end` came. A writer that was only thought gone (paused for minutes) may
     still write: such facts come later, as loose records with `r`.
+
+    Most of a run are facts, a few hundred small objects that somebody reads once. So they stay JSON until then:
+    `lines` holds each record's JSON, `outline` the records, those of facts without them (`f`).
     """
 
     root_key: str
     writer: str
-    records: list[dict[str, Any]]
+    lines: list[bytes]
+    outline: list[dict[str, Any]]
     ended: bool
     orphaned: bool = False
+
+    @classmethod
+    def of(cls, root_key: str, writer: str, records: Iterable[dict[str, Any]], *, orphaned: bool = False) -> RunFacts:
+        """Give these records of a run; it ended if its last one is an `end`."""
+        lines = [plain_json(record) for record in records]
+        outline = [record for line in lines if (record := _outline(line)) is not None]
+        ended = bool(outline) and outline[-1].get("k") == "end"
+        return cls(root_key, writer, lines, outline, ended, orphaned)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The records whole, read anew each time."""
+        return [orjson.loads(line) for line in self.lines]
+
+
+def _outline(data: bytes) -> dict[str, Any] | None:
+    """Read a record but for its facts: they are most of all bytes, and are read where they are assembled.
+
+    Our writer puts them last. What stands before them is an object by itself only if they are fields of the record.
+    """
+    if data.startswith(b'{"k":"f",') and data.endswith(b"]}") and (facts := data.find(b',"f":[')) > 0:
+        with contextlib.suppress(ValueError):
+            return orjson.loads(data[:facts] + b"}")  # type: ignore[no-any-return]
+    try:
+        record = orjson.loads(data)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 @dataclass(frozen=True)
@@ -98,7 +132,12 @@ class _OpenRun:
     """A run whose end was not read yet, and where its `start` lies."""
 
     at: tuple[int, int]
-    records: list[dict[str, Any]]
+    lines: list[bytes] = field(default_factory=list)
+    outline: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, record: dict[str, Any], data: bytes) -> None:
+        self.lines.append(data)
+        self.outline.append(record)
 
 
 class _Tail:
@@ -121,8 +160,8 @@ class _Tail:
         """Go on with the next segment."""
         self.segment, self.offset, self.good_lines, self.suspect = segment, 0, 0, -1
 
-    def take(self, offset: int, record: dict[str, Any], batch: Batch) -> None:
-        """Put one record where it belongs: to its run, or among the loose ones."""
+    def take(self, offset: int, record: dict[str, Any], data: bytes, batch: Batch) -> None:
+        """Put one record, read in outline from `data`, where it belongs: to its run, or among the loose ones."""
         fresh = (self.segment, offset) >= self.delivered
         root, kind = record.get("r"), record.get("k")
         if kind in ("segment", "heartbeat"):
@@ -130,26 +169,28 @@ class _Tail:
         if isinstance(root, str):
             run = self.open.get(root)
             if run is None and kind == "start":
-                self.open[root] = _OpenRun((self.segment, offset), [record])
+                run = self.open[root] = _OpenRun((self.segment, offset))
+                run.add(record, data)
                 return
             if kind == "dropped":  # the writer gave the run up: what it wrote of it is no run
                 self.open.pop(root, None)
                 return
             if run is not None:
-                run.records.append(record)
+                run.add(record, data)
                 if kind == "end":
                     del self.open[root]
                     if fresh:
-                        batch.runs.append(RunFacts(root, self.writer, run.records, ended=True))
+                        batch.runs.append(RunFacts(root, self.writer, run.lines, run.outline, ended=True))
                 return
         if fresh:
+            record = orjson.loads(data)
             record["_id"] = f"{self.writer}:{self.segment}:{offset}"
             batch.loose.append(record)
 
     def give_up(self, batch: Batch) -> None:
         """Deliver the open runs of a writer that is gone."""
         for root, run in self.open.items():
-            batch.runs.append(RunFacts(root, self.writer, run.records, ended=False, orphaned=True))
+            batch.runs.append(RunFacts(root, self.writer, run.lines, run.outline, ended=False, orphaned=True))
         self.open.clear()
 
 
@@ -337,10 +378,12 @@ class Reader:
         finally:
             os.close(fd)
 
-    def _lines(self, tail: _Tail, segment: Segment, data: bytes, growing: bool, batch: Batch) -> bool:
-        """Take the whole lines of `data`; False where the file cannot be read on for now."""
-        for start, end, record in scan(data, tail.offset):
-            if record is None:
+    def _lines(self, tail: _Tail, segment: Segment, read: bytes, growing: bool, batch: Batch) -> bool:
+        """Take the whole lines that were read; False where the file cannot be read on for now."""
+        for start, end, line in lines(read, tail.offset):
+            data = payload(line)
+            record = None if data is None else _outline(data)
+            if data is None or record is None:
                 if growing and tail.suspect != start:
                     # The writer may just have cut back a torn line that we saw the half of: look again.
                     tail.suspect, tail.offset = start, start
@@ -358,7 +401,7 @@ class Reader:
                         )
                     return False
                 tail.good_lines += 1
-                tail.take(start, record, batch)
+                tail.take(start, record, data, batch)
             tail.offset = end
         return True
 

@@ -47,7 +47,7 @@ def add_trajectories(
     s = state.c
     known = {row[0] for row in tx.rows(select(s.trajectory_id).where(any_of(s.trajectory_id, by_id)))}
     new = [storable_trajectory(trajectory) for key, trajectory in by_id.items() if key not in known]
-    put(tx, [Written(Told.of(trajectory)) for trajectory in new], now=now, settings=settings)
+    put(tx, [Written(Told.of(trajectory)) for trajectory in new], {}, now=now, settings=settings)
     said = [replace(stated(one), to_trajectory=trajectory.trajectory_id) for trajectory, told in items for one in told]
     _, changed = take_statements(tx, said, now=now)
     mark_unsettled(tx, changed)

@@ -27,6 +27,7 @@ from agenther_live.buffer.intake.resolve import Group, RunHead, head_of, resolve
 from agenther_live.buffer.intake.trajectories import (
     Stored,
     Written,
+    load,
     load_states,
     mark_unsettled,
     put,
@@ -36,7 +37,7 @@ from agenther_live.buffer.intake.trajectories import (
 from agenther_live.buffer.schema import counts, cursors, run_facts, run_heads, state
 from agenther_live.buffer.upkeep.tombstones import sweep
 from agenther_live.ids import content_hash
-from agenther_live.journal import Batch, Cursor
+from agenther_live.journal import Batch, Cursor, RunFacts
 from agenther_live.settings import Settings
 from agenther_live.trajectory import Status
 
@@ -66,10 +67,10 @@ class IngestReport:
 
 @dataclass
 class _Arrivals:
-    """Runs that are new or changed in this batch, with all their facts."""
+    """Runs that are new or changed in this batch, with all their facts: one or more JSON arrays of records."""
 
     heads: dict[str, RunHead] = field(default_factory=dict)
-    facts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    facts: dict[str, list[bytes]] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     parts: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -119,7 +120,7 @@ def load_cursors(tx: Transaction) -> dict[str, Cursor]:
 def _keys(batch: Batch) -> Iterator[str]:
     """Name all that the batch is about, so that no other worker takes in something about it at the same time."""
     for run in batch.runs:
-        yield from keys_of(head_of(run.root_key, run.records))
+        yield from keys_of(head_of(run.root_key, run.outline))
     for key in _late_keys(batch.loose):
         yield f"id:{key}"
     for record in _feedback(batch):
@@ -128,7 +129,7 @@ def _keys(batch: Batch) -> Iterator[str]:
 
 def _feedback(batch: Batch) -> list[dict[str, Any]]:
     records = [record for record in batch.loose if record.get("k") == "feedback"]
-    return records + [record for run in batch.runs for record in run.records if record.get("k") == "feedback"]
+    return records + [record for run in batch.runs for record in run.outline if record.get("k") == "feedback"]
 
 
 def _late_keys(loose: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -140,66 +141,70 @@ def _is_fact(record: Mapping[str, Any]) -> bool:
 
 
 def _arrivals(tx: Transaction, batch: Batch, known: Mapping[str, Known], report: IngestReport) -> _Arrivals:
-    delivered: dict[str, list[dict[str, Any]]] = {}
+    delivered: dict[str, list[RunFacts]] = {}
     for run in batch.runs:
-        delivered.setdefault(run.root_key, []).extend(run.records)
+        delivered.setdefault(run.root_key, []).append(run)
     for record in batch.loose:
         if _is_fact(record):
             plain = {key: value for key, value in record.items() if key != "_id"}
-            delivered.setdefault(record["r"], []).append(plain)
+            delivered.setdefault(record["r"], []).append(RunFacts.of(record["r"], "", [plain]))
     arrivals = _Arrivals()
-    encoded = {}
-    for root_key, records in delivered.items():
-        try:
-            encoded[root_key] = orjson.dumps(records)
-        except TypeError:  # not written by our journal
-            delivered[root_key] = shape.storable(records)
-            encoded[root_key] = orjson.dumps(delivered[root_key])
+    encoded = {key: _array(line for run in runs for line in run.lines) for key, runs in delivered.items()}
     hashes = {root_key: _hash(data) for root_key, data in encoded.items()}
     changed = [key for key in delivered if key in known and known[key].facts_hash != hashes[key]]
     stored = _load_facts(tx, changed)
-    for root_key, records in delivered.items():
-        part, data = 0, encoded[root_key]
+    for root_key, runs in delivered.items():
+        part, data, before = 0, encoded[root_key], stored.get(root_key, [])
+        outline = [record for run in runs for record in run.outline]
         if root_key in known:
-            before = stored.get(root_key, [])
-            new = _without(records, before) if before else []  # without facts (retention), it stays as it is
+            old = _records(before)
+            new = _without(runs, old) if old else []  # without facts (retention), it stays as it is
             if not new:
                 report.known += 1
                 continue
-            part, data, records = len(before), orjson.dumps(new), before + new
-            hashes[root_key] = _hash(orjson.dumps(records))
-        elif not any(record.get("k") == "start" for record in records):
-            report.counted["facts_without_run"] += len(records)
+            part, data, outline = len(old), _array(new), old + _records([_array(new)])
+            hashes[root_key] = _hash(orjson.dumps(outline))
+        elif not any(record.get("k") == "start" for record in outline):
+            report.counted["facts_without_run"] += len(outline)
             continue
         report.runs += 1
-        arrivals.heads[root_key] = head_of(root_key, records)
-        arrivals.facts[root_key] = records
+        arrivals.heads[root_key] = head_of(root_key, outline)
+        arrivals.facts[root_key] = [*before, data]
         arrivals.hashes[root_key] = hashes[root_key]
         arrivals.parts.append((root_key, part, len(data), shape.pack(data)))
     return arrivals
+
+
+def _array(lines: Iterable[bytes]) -> bytes:
+    return b"[%b]" % b",".join(lines)
+
+
+def _records(arrays: Iterable[bytes]) -> list[dict[str, Any]]:
+    return [record for array in arrays for record in orjson.loads(array)]
 
 
 def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _without(records: Iterable[dict[str, Any]], stored: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without(runs: Iterable[RunFacts], stored: Iterable[dict[str, Any]]) -> list[bytes]:
     seen = set(map(orjson.dumps, stored))
-    return [record for record in records if orjson.dumps(record) not in seen]
+    lines = (orjson.dumps(record) for run in runs for record in run.records)
+    return [line for line in lines if line not in seen]
 
 
 def _put_facts(tx: Transaction, arrivals: _Arrivals) -> None:
     tx.insert(run_facts, ("root_key", "part", "size", "facts"), arrivals.parts)
 
 
-def _load_facts(tx: Transaction, root_keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _load_facts(tx: Transaction, root_keys: Sequence[str]) -> dict[str, list[bytes]]:
     if not root_keys:
         return {}
     f = run_facts.c
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[bytes]] = {}
     query = select(f.root_key, f.size, f.facts).where(any_of(f.root_key, root_keys)).order_by(f.root_key, f.part)
     for root_key, size, packed in tx.rows(query):
-        found.setdefault(root_key, []).extend(orjson.loads(shape.unpack(packed, size)))
+        found.setdefault(root_key, []).append(shape.unpack(packed, size))
     return found
 
 
@@ -265,33 +270,37 @@ def _assemble_all(
     tell: Tell,
     report: IngestReport,
 ) -> set[str]:
-    """Assemble these and store them, in parts: what was written is let go. Gives those that got a new revision."""
+    """Assemble these and store them, in parts. Gives those that got a new revision.
+
+    One is read, assembled and made into rows before the next is looked at: what has to come from memory again because
+    a thousand others were read in between costs as much as the work itself.
+    """
     revised: set[str] = set()
     for start in range(0, len(changed), _PART):
         part = changed[start : start + _PART]
         missing = {head.root_key for group in part for head in group.runs} - set(arrivals.facts)
         facts = {**_load_facts(tx, list(missing)), **arrivals.facts} if missing else arrivals.facts
-        written = _assemble_some(part, facts, stored, runs_hashes, tell, report)
-        revised |= put(tx, written, now=now, settings=settings)
+        before = load(tx, {key: stored[key].revision for group in part if (key := group.trajectory_id) in stored})
+        told = _assemble(part, facts, stored, runs_hashes, tell, report)
+        revised |= put(tx, told, before, now=now, settings=settings)
     report.trajectories += len(revised)
     return revised
 
 
-def _assemble_some(
-    groups: Sequence[Group],
-    facts: Mapping[str, list[dict[str, Any]]],
+def _assemble(
+    groups: Iterable[Group],
+    facts: Mapping[str, list[bytes]],
     stored: Mapping[str, Stored],
     runs_hashes: Mapping[str, str],
     tell: Tell,
     report: IngestReport,
-) -> list[Written]:
-    written = []
+) -> Iterator[Written]:
     for group in groups:
         old = stored.get(group.trajectory_id)
         revision = old.revision + 1 if old is not None else 1
         try:
             told = tell(
-                [facts.get(head.root_key, []) for head in group.runs],
+                [_records(facts.get(head.root_key, ())) for head in group.runs],
                 trajectory_id=group.trajectory_id,
                 revision=revision,
             )
@@ -302,16 +311,13 @@ def _assemble_some(
             continue
         if told.fields["status"] != group.status:
             told = told.with_status(group.status)
-        written.append(
-            Written(
-                told,
-                old=old,
-                runs_hash=runs_hashes[group.trajectory_id],
-                waiting_since=moment(group.waiting_since),
-                answers=group.last.conversational is False,
-            )
+        yield Written(
+            told,
+            old=old,
+            runs_hash=runs_hashes[group.trajectory_id],
+            waiting_since=moment(group.waiting_since),
+            answers=group.last.conversational is False,
         )
-    return written
 
 
 # --- what comes with the runs -----------------------------------------------------------------------------

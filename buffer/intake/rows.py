@@ -7,12 +7,13 @@ the other columns are what people query.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
-import pyarrow as pa
+import zstandard
 from pydantic_core import PydanticSerializationError
 
 from agenther_live.assemble import Told
@@ -21,7 +22,16 @@ from agenther_live.trajectory import Record, Trajectory
 
 __all__ = ["MESSAGE", "RUN", "STEP", "TRAJECTORY", "json_text", "pack", "pack_record", "unpack"]
 
-_zstd: Any = pa.Codec("zstd", compression_level=1)
+
+class _Zstd(threading.local):
+    """A compressor and a decompressor of each thread: making one costs as much as a payload does."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=1).compress
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_zstd = _Zstd()
 
 TRAJECTORY = (
     "trajectory_id",
@@ -153,14 +163,12 @@ def storable_trajectory(trajectory: Trajectory) -> Trajectory:
 
 def pack(data: bytes) -> bytes:
     """Compress bytes for a payload column (zstd, level 1)."""
-    packed: bytes = _zstd.compress(data, asbytes=True)
-    return packed
+    return _zstd.compress(data)
 
 
 def unpack(packed: bytes, size: int) -> bytes:
     """Give back what `pack` was given; `size` is its length in bytes."""
-    data: bytes = _zstd.decompress(packed, decompressed_size=size, asbytes=True)
-    return data
+    return _zstd.decompress(packed, max_output_size=size)
 
 
 def pack_record(record: Record) -> tuple[int, bytes]:
@@ -254,13 +262,15 @@ def message_rows(told: Told) -> Iterable[tuple[Any, ...]]:
             )
 
 
-_CALL, _FUNCTION = frozenset({"id", "type", "function"}), frozenset({"name", "arguments"})
+_CALL, _FUNCTION = ["id", "type", "function"], ["name", "arguments"]
 
 
 def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give a call in one form and order of keys; one with keys of its own as it came."""
     function = call["function"]
-    if not (call.keys() <= _CALL and function.keys() <= _FUNCTION):
+    if [*call] == _CALL and [*function] == _FUNCTION:
+        return call
+    if not (call.keys() <= set(_CALL) and function.keys() <= set(_FUNCTION)):
         return call
     return {
         "id": call.get("id"),

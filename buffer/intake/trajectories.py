@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = ["Stored", "Written", "load", "load_states", "mark_unsettled", "put", 
 _log = logging.getLogger("agenther_live.buffer")
 
 STATE = tuple(column.name for column in state.columns)
+_SUPERSEDED = ("trajectory_id", "revision")
 _NEW = (
     "trajectory_id",
     "revision",
@@ -132,43 +133,71 @@ def load(tx: Transaction, revisions: Mapping[str, int]) -> dict[str, Trajectory]
     }
 
 
-def put(tx: Transaction, written: Sequence[Written], *, now: datetime, settings: Settings) -> set[str]:
+def put(
+    tx: Transaction, written: Iterable[Written], before: Mapping[str, Trajectory], *, now: datetime, settings: Settings
+) -> set[str]:
     """Store trajectories and their state; give those that got a new revision, all of them to be settled.
 
     What came out word for word as it was gets no new revision. A status that the table of moves does not allow
     leaves the trajectory as it was; that is logged.
+
+    Args:
+        tx: the transaction to write in.
+        written: new ones and next revisions, each let go before the next is asked for.
+        before: what is stored, as far as there is anything, by id.
+        now: naive UTC.
+        settings: those of the home.
     """
-    revised = {one.old.trajectory_id: one.old.revision for one in written if one.old is not None}
-    before = load(tx, revised) if revised else {}
-    kept: list[Written] = []
-    unchanged: list[Written] = []
+    rows = _Rows()
     for one in written:
         if one.old is None:
-            kept.append(one)
+            rows.add(one.told, now)
+            rows.new.append(_new_state(one, now, settings))
             continue
         try:
-            _check_status(one.old, one.told.fields, before.get(one.old.trajectory_id))
+            _check_status(one.old, one.told.fields, before.get(one.trajectory_id))
         except MoveRefused as error:
             _log.error("%s; it stays as it was", error)
             continue
-        same = one.old.merged_into is None and _same(one.told, before.get(one.old.trajectory_id))
-        (unchanged if same else kept).append(one)
-    _append(tx, [one.told for one in kept], now)
-    _supersede(tx, [one.old for one in kept if one.old is not None and one.old.merged_into is None])
-    tx.insert(state, _NEW, [_new_state(one, now, settings) for one in kept if one.old is None])
-    tx.update(
-        state,
-        ("trajectory_id",),
-        _REVISED,
-        [_revised_state(one, one.old, now, settings) for one in kept if one.old is not None],
-    )
-    tx.update(
-        state,
-        ("trajectory_id",),
-        ("runs_hash", "waiting_since"),
-        [(one.trajectory_id, one.runs_hash, one.waiting_since) for one in unchanged],
-    )
-    return {one.trajectory_id for one in kept}
+        if one.old.merged_into is None:
+            if _same(one.told, before.get(one.trajectory_id)):
+                rows.unchanged.append((one.trajectory_id, one.runs_hash, one.waiting_since))
+                continue
+            rows.superseded.append((one.trajectory_id, one.old.revision))
+        rows.add(one.told, now)
+        rows.revised.append(_revised_state(one, one.old, now, settings))
+    rows.write(tx)
+    return {row[0] for row in (*rows.new, *rows.revised)}
+
+
+@dataclass
+class _Rows:
+    """Rows of trajectories, made one trajectory at a time and written all at once."""
+
+    trajectories: list[tuple[Any, ...]] = field(default_factory=list)
+    runs: list[tuple[Any, ...]] = field(default_factory=list)
+    messages: list[tuple[Any, ...]] = field(default_factory=list)
+    steps: list[tuple[Any, ...]] = field(default_factory=list)
+    superseded: list[tuple[Any, ...]] = field(default_factory=list)
+    new: list[tuple[Any, ...]] = field(default_factory=list)
+    revised: list[tuple[Any, ...]] = field(default_factory=list)
+    unchanged: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(self, told: Told, now: datetime) -> None:
+        self.trajectories.append(shape.trajectory_row(told, now=now))
+        self.runs += shape.run_rows(told)
+        self.messages += shape.message_rows(told)
+        self.steps += shape.step_rows(told)
+
+    def write(self, tx: Transaction) -> None:
+        tx.insert(trajectories, shape.TRAJECTORY, self.trajectories)
+        tx.insert(runs, shape.RUN, self.runs)
+        tx.insert(messages, shape.MESSAGE, self.messages)
+        tx.insert(steps, shape.STEP, self.steps)
+        tx.insert(superseded, _SUPERSEDED, self.superseded)
+        tx.insert(state, _NEW, self.new)
+        tx.update(state, ("trajectory_id",), _REVISED, self.revised)
+        tx.update(state, ("trajectory_id",), ("runs_hash", "waiting_since"), self.unchanged)
 
 
 def _same(new: Told, old: Trajectory | None) -> bool:
@@ -192,17 +221,6 @@ def _check_status(old: Stored, new: Mapping[str, Any], before: Trajectory | None
     check_move(STATUS_MOVES, here, "open", what)
     if status != "open":
         check_move(STATUS_MOVES, "open", status, what)
-
-
-def _append(tx: Transaction, items: Sequence[Told], now: datetime) -> None:
-    tx.insert(trajectories, shape.TRAJECTORY, [shape.trajectory_row(item, now=now) for item in items])
-    tx.insert(runs, shape.RUN, [row for item in items for row in shape.run_rows(item)])
-    tx.insert(messages, shape.MESSAGE, [row for item in items for row in shape.message_rows(item)])
-    tx.insert(steps, shape.STEP, [row for item in items for row in shape.step_rows(item)])
-
-
-def _supersede(tx: Transaction, items: Iterable[Stored]) -> None:
-    tx.insert(superseded, ("trajectory_id", "revision"), [(one.trajectory_id, one.revision) for one in items])
 
 
 def _is_held_out(told: Told, settings: Settings) -> bool:
@@ -268,7 +286,7 @@ def set_status(tx: Transaction, moves: Iterable[tuple[Stored, Status, datetime |
 
 def retire(tx: Transaction, gone: Sequence[Stored], heirs: Mapping[str, str]) -> None:
     """Hide trajectories whose runs now belong to others; settling takes back what was made of them."""
-    _supersede(tx, gone)
+    tx.insert(superseded, _SUPERSEDED, [(one.trajectory_id, one.revision) for one in gone])
     rows = [(one.trajectory_id, heirs[one.trajectory_id], True) for one in gone]
     tx.update(state, ("trajectory_id",), ("merged_into", "needs_settle"), rows)
 

@@ -9,10 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, false, func, select
+from sqlalchemy import delete, func, select
 
-from agenther_live.buffer.engines import engine
-from agenther_live.buffer.engines.engine import Transaction
+from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake.evidence import Statement
 from agenther_live.buffer.schema import run_heads, tombstones
 from agenther_live.journal import Batch, RunFacts
@@ -20,13 +19,7 @@ from agenther_live.redact import load_key
 from agenther_live.settings import Settings
 from agenther_live.trajectory import Evidence, Trajectory
 
-__all__ = ["Tombs", "any_of", "buried", "entomb", "lift_tombstones", "sweep", "unburied", "unsaid"]
-
-
-def any_of(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
-    """Give `column IN values`; of no values, what is never true: an empty array has no type to compare with."""
-    given = list(values)
-    return engine.any_of(column, given) if given else false()
+__all__ = ["Tombs", "buried", "entomb", "lift_tombstones", "sweep", "unburied", "unsaid"]
 
 
 class Tombs:
@@ -61,9 +54,7 @@ def stand(tx: Transaction, settings: Settings) -> Tombs | None:
 def entomb(tx: Transaction, tombs: Tombs, names: Iterable[tuple[str, str]], *, audit_id: str, now: datetime) -> None:
     """Refuse these (kind, id) from now on."""
     keys = {tombs.key(kind, name): kind for kind, name in names}
-    known = (
-        {row[0] for row in tx.rows(select(tombstones.c.key).where(any_of(tombstones.c.key, keys)))} if keys else set()
-    )
+    known = {row[0] for row in tx.rows(select(tombstones.c.key).where(any_of(tombstones.c.key, keys)))}
     rows = [(key, kind, tombs.key_id, audit_id, now) for key, kind in keys.items() if key not in known]
     tx.insert(tombstones, ("key", "kind", "key_id", "audit_id", "at"), rows)
 
@@ -80,7 +71,7 @@ def sweep(tx: Transaction, batch: Batch, settings: Settings, *, now: datetime) -
     tombs = stand(tx, settings)
     if tombs is None:
         return batch, 0
-    wanted = {run.root_key: _names(run.root_key, run.records) for run in batch.runs}
+    wanted = {run.root_key: _names(run.root_key, run.outline) for run in batch.runs}
     said = [_addressed(record) for record in batch.loose]
     hit = tombs.hit(tx, (name for names in (*wanted.values(), *said) for name in names))
     if not hit:
@@ -165,7 +156,7 @@ def _entomb_heirs(tx: Transaction, tombs: Tombs, refused: Sequence[RunFacts], *,
         heirs.append(("run", run.root_key))
         heirs += [
             ("checkpoint", str(record["checkpoint_id"]))
-            for record in run.records
+            for record in run.outline
             if record.get("k") == "interrupt" and record.get("checkpoint_id")
         ]
     entomb(tx, tombs, heirs, audit_id="", now=now)

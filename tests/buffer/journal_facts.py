@@ -109,7 +109,7 @@ def run(
         if error is not None:
             end |= {"error_type": error, "error_message": f"{error} happened"}
         records.append(end)
-    return RunFacts(root_key=key, writer="w", records=records, ended=status is not None, orphaned=status is None)
+    return RunFacts.of(key, "w", records, orphaned=status is None)
 
 
 def feedback(*, seconds: float | None = 100.0, source: str = "person", **fields: Any) -> dict[str, Any]:

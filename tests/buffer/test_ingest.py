@@ -2,7 +2,6 @@
 
 import itertools
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,7 +68,7 @@ def test_cursors_are_saved_with_what_they_stand_for(buffer: Buffer) -> None:
 
 
 def test_nothing_of_a_batch_stays_where_one_part_fails(buffer: Buffer) -> None:
-    bad = replace(run("r2"), records=[{"k": "start", "r": "r2", "at": "noon"}])
+    bad = RunFacts.of("r2", "w", [{"k": "start", "r": "r2", "at": "noon"}])
     with pytest.raises(ValueError, match="noon"):
         buffer.ingest(batch([run("r1"), bad]), now=at(0))
     assert buffer.cursors() == {}
@@ -77,8 +76,9 @@ def test_nothing_of_a_batch_stays_where_one_part_fails(buffer: Buffer) -> None:
 
 
 def test_a_trajectory_that_cannot_be_assembled_keeps_no_other_out(buffer: Buffer) -> None:
-    bad = run("bad")
-    bad.records[1]["f"] = [{"t": "msg", "m": 1, "msg": "no message"}]
+    start, facts, end = run("bad").records
+    facts["f"] = [{"t": "msg", "m": 1, "msg": "no message"}]
+    bad = RunFacts.of("bad", "w", [start, facts, end])
     report = buffer.ingest(batch([bad, run("good")]), now=at(0))
     assert (report.failed, report.trajectories) == (1, 1)
     assert statuses(buffer) == {"good": "finished"}
@@ -145,8 +145,9 @@ def test_a_resume_raises_the_revision_and_views_show_the_current_one(buffer: Buf
 
 def test_late_facts_are_assembled_into_their_trajectory(buffer: Buffer) -> None:
     whole = run("r1", steps=2, status="cancelled")
-    items = whole.records[1]["f"]
-    early = replace(whole, records=[whole.records[0], {**whole.records[1], "f": items[:-2]}, whole.records[2]])
+    start, facts, end = whole.records
+    items = facts["f"]
+    early = RunFacts.of("r1", "w", [start, {**facts, "f": items[:-2]}, end])
     late = {"k": "f", "r": "r1", "at": EPOCH + 9, "f": items[-2:]}
     buffer.ingest(batch([early]), now=at(2))
     query = "SELECT observation FROM steps ORDER BY idx"
@@ -174,7 +175,7 @@ def test_facts_of_a_run_that_never_came_are_counted(buffer: Buffer) -> None:
 
 def test_a_writer_that_was_thought_dead_can_still_end_its_run(buffer: Buffer) -> None:
     whole = run("r1")
-    orphan = RunFacts("r1", "w", whole.records[:-1], ended=False, orphaned=True)
+    orphan = RunFacts.of("r1", "w", whole.records[:-1], orphaned=True)
     buffer.ingest(batch([orphan]), now=at(0))
     assert statuses(buffer) == {"r1": "abandoned"}
     buffer.ingest(batch([], [whole.records[-1]], offset=2), now=at(1))
@@ -274,9 +275,9 @@ def test_feedback_without_a_time_on_a_thread_of_several_turns_decides_nothing(bu
 
 
 def test_feedback_inside_a_run_counts(buffer: Buffer) -> None:
-    one = run("r1")
-    one.records.insert(2, feedback(feedback_id="f", source="reward", trajectory_root="r1", score=0.25))
-    buffer.ingest(batch([one]), now=at(0))
+    *begun, end = run("r1").records
+    said = feedback(feedback_id="f", source="reward", trajectory_root="r1", score=0.25)
+    buffer.ingest(batch([RunFacts.of("r1", "w", [*begun, said, end])]), now=at(0))
     buffer.settle(now=at(0), immediate=True)
     assert buffer.sql("SELECT outcome, reward, outcome_source FROM trajectories").fetchall() == [
         ("failure", 0.25, "reward")
