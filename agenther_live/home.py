@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +135,35 @@ class Home:
         finally:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
+
+    def key(self, path: Path, make: Callable[[], bytes]) -> bytes:
+        """Give a file of the home that is made once, whole or not at all; of two that begin at once the first counts.
+
+        It is linked to its name. Where a file system has no hard links (exFAT, some network mounts), it is renamed to
+        it under the lock of the notes.
+
+        Raises:
+            OSError: the volume refuses.
+        """
+        if not path.exists():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            try:
+                with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                    file.write(make())
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(draft, path)
+                except FileExistsError:
+                    pass
+                except OSError:
+                    with self.changing_notes():
+                        if not path.exists():
+                            draft.rename(path)
+            finally:
+                draft.unlink(missing_ok=True)
+        return path.read_bytes()
 
     @contextmanager
     def changing_notes(self) -> Iterator[None]:

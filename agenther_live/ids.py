@@ -11,11 +11,19 @@ from typing import Any
 
 import orjson
 
-__all__ = ["content_hash", "uuid7"]
+__all__ = ["bounded_id", "content_hash", "uuid7"]
 
 _RANDOM_BITS = 74
+_LONGEST = 1024
 _last = 0
 _lock = threading.Lock()
+
+
+def bounded_id(given: str) -> str:
+    """Give an id or a name itself, or of one over 1,024 characters its hash: the same in every process."""
+    if len(given) <= _LONGEST:
+        return given
+    return f"sha256:{hashlib.sha256(given.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def uuid7() -> str:

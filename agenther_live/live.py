@@ -21,7 +21,7 @@ from agenther_live.errors import HomeError, SettingsError, UsageError, WorkerRun
 from agenther_live.evaluate import Evaluator, evaluator, told_apart
 from agenther_live.facts import current_trajectory
 from agenther_live.home import Home
-from agenther_live.ids import uuid7
+from agenther_live.ids import bounded_id, uuid7
 from agenther_live.journal import Writer
 from agenther_live.redact import Redactor, load_key
 from agenther_live.settings import Settings, load_settings
@@ -218,7 +218,7 @@ class Live:
                 or `source` is none.
         """
         ids = {"trajectory_id": trajectory_id, "run_id": run_id, "thread_id": thread_id}
-        target = {name: str(given) for name, given in ids.items() if given is not None}
+        target = {name: bounded_id(str(given)) for name, given in ids.items() if given is not None}
         if len(target) != 1:
             raise UsageError("feedback needs exactly one of trajectory_id, run_id, thread_id")
         if success is None and score is None and value is None:
@@ -231,7 +231,7 @@ class Live:
             raise UsageError(f"source = {source!r}: one of {', '.join(get_args(EvidenceSource))}")
         feedback_id, at = uuid7(), time.time()
         if thread_id is not None and "_capture" in self.__dict__:
-            at = self._capture.not_before(str(thread_id), at)
+            at = self._capture.not_before(target["thread_id"], at)
         record = {
             "k": "feedback",
             "at": at,
@@ -674,10 +674,10 @@ class Live:
             yield
 
     def _redacted(self, text: str) -> str:
-        """Give an id as redaction writes it, also where nothing is recorded now (`enabled = false`)."""
+        """Give an id as capture writes it, also where nothing is recorded now (`enabled = false`)."""
         self._may_write()
         known = self._redactor if self._made else Redactor(self.settings.pii, load_key(self.home.path), hook=self._hook)
-        return known.text(text)
+        return known.text(bounded_id(text))
 
     def _place(self) -> Place:
         from agenther_live.erase import Place

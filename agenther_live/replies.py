@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agenther_live.errors import HomeError, TerminalModelError, TransientModelError
+from agenther_live.home import Home
 from agenther_live.journal.framing import decode_line, encode_line, scan
 from agenther_live.journal.places import Places
 from agenther_live.limits import Breaker, Budget, Pace
@@ -64,23 +65,12 @@ def marker_key(folder: Path) -> bytes:
     """
     path = folder / "marker.key"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = folder / f".marker-{os.getpid()}-{secrets.token_hex(4)}"
-        if not path.exists():
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(descriptor, secrets.token_bytes(32))
-            finally:
-                os.close(descriptor)
-            try:
-                os.link(fresh, path)  # whole or not at all, and the first one wins
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
-        return path.read_bytes()
+        key = Home(folder).key(path, lambda: secrets.token_bytes(32))
     except OSError as error:
         raise HomeError(f"the marker key {path} cannot be used: {error.strerror or error}") from None
+    if len(key) < 16:
+        raise HomeError(f"the marker key {path} is damaged: remove it, and another is made")
+    return key
 
 
 class Replies:

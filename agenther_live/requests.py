@@ -83,7 +83,7 @@ def answer(home: Home, path: Path, work: Callable[[], Mapping[str, Any]]) -> Non
     try:
         told: Mapping[str, Any] = work()
     except AgentHERError as error:
-        told = {"error": str(error)}
+        told = {"error": str(error).encode("utf-8", "replace").decode()}  # a path in it need not be UTF-8
     try:
         home.note(path.with_name(path.name.removesuffix(".json") + _DONE), orjson.dumps(told))
         path.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ from agenther_live.buffer.people.query import Result
 from agenther_live.buffer.people.snapshot import snapshot
 from agenther_live.buffer.schema import sample_state, state, trajectories
 from agenther_live.buffer.turn import calls, leases, work
-from agenther_live.buffer.turn.calls import Call, Spend
+from agenther_live.buffer.turn.calls import Call
 from agenther_live.buffer.turn.leases import Lessee
 from agenther_live.buffer.turn.settle import settle
 from agenther_live.buffer.turn.waits import next_due
@@ -61,7 +61,7 @@ from agenther_live.shards.files.rotate import Backlog
 from agenther_live.shards.files.writer import ShardFile
 from agenther_live.trajectory import Evidence, Trajectory
 
-__all__ = ["Buffer", "Claim", "Draw", "ImportReport", "IngestReport", "Spend"]
+__all__ = ["Buffer", "Claim", "Draw", "ImportReport", "IngestReport"]
 
 
 class Buffer:
@@ -267,13 +267,20 @@ class Buffer:
             return work.to_evaluate(tx, evaluator, agent=agent, n=n, lessee=lessee)
 
     @done_again
-    def to_judge(self, judge: str, *, n: int) -> list[Trajectory]:
-        """Give up to `n` finished trajectories of unknown outcome that this outcome judge has not seen."""
+    def to_judge(self, judge: str, *, n: int, besides: Collection[str] = ()) -> list[Trajectory]:
+        """Give up to `n` finished trajectories of unknown outcome that this outcome judge has not seen.
+
+        `besides` are ids of those that are passed by.
+        """
         with self._claiming() as (tx, lessee):
-            return work.to_judge(tx, judge, n=n, lessee=lessee)
+            return work.to_judge(tx, judge, n=n, lessee=lessee, besides=besides)
 
     def mark_evaluated(self, evaluator: str, trajectory_ids: Iterable[str]) -> None:
         """Note that an evaluator or outcome judge is done with the current revision of these trajectories."""
+        self._mark_evaluated(evaluator, list(trajectory_ids))
+
+    @done_again
+    def _mark_evaluated(self, evaluator: str, trajectory_ids: Sequence[str]) -> None:
         with self._write() as tx:
             work.mark_evaluated(tx, evaluator, trajectory_ids)
 
@@ -375,6 +382,10 @@ class Buffer:
 
     def withdraw(self, sample_ids: Iterable[str], reason: str, *, now: datetime | None = None) -> Counter[str]:
         """Take samples back: those in shards will be retracted, others never get there."""
+        return self._withdraw(list(sample_ids), reason, now)
+
+    @done_again
+    def _withdraw(self, sample_ids: Sequence[str], reason: str, now: datetime | None) -> Counter[str]:
         with self._write() as tx:
             s = sample_state.c
             alive = select(s.sample_id, s.state).where(
@@ -418,16 +429,6 @@ class Buffer:
             given = list(rows)
             buried = tombstones.buried(tx, {row.trajectory_id for row in given}, self.settings)
             return calls.add_calls(tx, given, buried)
-
-    def reply(self, call_key: str) -> str | None:
-        """Give the text of a stored reply, or None."""
-        with self._read() as tx:
-            return calls.reply(tx, call_key)
-
-    def spend(self, *, now: datetime) -> Spend:
-        """Give what the UTC day of `now` has cost so far."""
-        with self._read() as tx:
-            return calls.spend(tx, since=calls.day_of(now))
 
     # --- shards (`shards.publish.Ledger`)
 

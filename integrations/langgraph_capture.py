@@ -21,8 +21,9 @@ from langgraph.errors import GraphBubbleUp, ParentCommand
 from langgraph.types import Command
 
 from agenther_live.facts import current_trajectory
-from agenther_live.ids import uuid7
-from agenther_live.integrations.langgraph_items import Redaction, redact
+from agenther_live.ids import bounded_id, uuid7
+from agenther_live.integrations.clipping import Clip, Redaction
+from agenther_live.integrations.langgraph_items import redact
 from agenther_live.integrations.langgraph_run import OpenRun, Span, outermost
 from agenther_live.integrations.messages import Bounded, dumps, messages_in, to_messages
 from agenther_live.settings import Settings
@@ -75,6 +76,7 @@ class Capture:
         self.sink = sink
         self.redactor = redactor
         self.settings = settings
+        self._clip = Clip(settings.max_field_bytes, redactor)
         self.runs: dict[Any, Span] = {}  # by the number of the run's UUID
         self.roots: dict[str, OpenRun] = {}
         self.late: OrderedDict[Any, Span] = OrderedDict()
@@ -93,8 +95,7 @@ class Capture:
         """Open a root run and note its start."""
         settings = self.settings
         root = OpenRun(
-            uuid7(), run_id, options.hook, settings.max_run_events, settings.max_run_bytes,
-            settings.max_field_bytes,
+            uuid7(), run_id, options.hook, settings.max_run_events, settings.max_run_bytes, self._clip
         )  # fmt: skip
         key = getattr(run_id, "int", run_id)
         span = outermost(root, "root", key, name or "")
@@ -114,9 +115,9 @@ class Capture:
         root.is_graph = "ls_integration" in metadata and not span.name.endswith("UpdateState")  # graph.update_state
         root.start = self._start(root, options, inputs, tags, metadata, name)
         root.start["partial"] = parent_run_id is not None
-        if thread_id is not None:
-            self._began.pop(str(thread_id), None)  # so that it is the newest
-            self._began[str(thread_id)] = root.started
+        if (thread := root.start["thread_id"]) is not None:
+            self._began.pop(thread, None)  # so that it is the newest
+            self._began[thread] = root.started
             if len(self._began) > _THREADS:
                 self._began.popitem(last=False)
         root.notes.appendleft(("record", root.start))
@@ -149,7 +150,7 @@ class Capture:
             if inputs.resume is not None:
                 resume, answer = True, inputs.resume
             inputs = inputs.update
-        within = Bounded(self.settings.max_field_bytes)
+        within = Bounded(self._clip)
         numbers, text = ([], None) if resume else _read_input(root, inputs, within)
         root.greet(numbers)
         trajectory_id, goal = current_trajectory.get() or (None, None)
@@ -160,12 +161,12 @@ class Capture:
             "r": root.root_key,
             "at": root.started,
             "run_id": str(root.run_id),
-            "agent": options.name or (name if name and name != "LangGraph" else "agent"),
-            "thread_id": None if thread_id is None else str(thread_id),
+            "agent": bounded_id(options.name or (name if name and name != "LangGraph" else "agent")),
+            "thread_id": None if thread_id is None else bounded_id(str(thread_id)),
             "policy_version": options.policy_version or self.settings.policy_version,
-            "tags": [*options.tags, *(tag for tag in tags if not tag.startswith(_OWN_TAGS))],
+            "tags": [*options.tags, *(bounded_id(tag) for tag in tags if not tag.startswith(_OWN_TAGS))],
             "metadata": {
-                str(key): within.plain(value)
+                bounded_id(str(key)): within.plain(value)
                 for key, value in metadata.items()
                 if key != "thread_id" and not str(key).startswith(_OWN_METADATA)
             },
@@ -174,7 +175,7 @@ class Capture:
             "resume": resume,
             "checkpoint_id": None,
             "trajectory_id": trajectory_id,
-            "goal": goal,
+            "goal": None if goal is None else within.text(goal),
             "subject": subject,
             "tenant": tenant,
             "new_input": not resume,
@@ -198,7 +199,7 @@ class Capture:
         if value is None:
             self.sink.count(f"missing_metadata:{key}")
             return None
-        return str(value)
+        return bounded_id(str(value))
 
     def resumed(self, root: OpenRun, checkpoint_id: str | None) -> None:
         """Complete the start of a run that goes on from a checkpoint; it has not been written yet."""
@@ -211,7 +212,7 @@ class Capture:
         """Note that a run stopped to wait."""
         if not root.interrupted:
             root.interrupted = True
-            within = Bounded(self.settings.max_field_bytes)
+            within = Bounded(self._clip)
             root.notes.append(
                 ("record", {"k": "interrupt", "r": root.root_key, "at": time.time(),
                             "checkpoint_id": checkpoint_id, "values": within.plain(values)})
@@ -259,7 +260,7 @@ class Capture:
         end: dict[str, Any] = {
             "k": "end", "r": root.root_key, "at": time.time(), "status": status, "out": root.rest(0, found),
         }  # fmt: skip
-        within = Bounded(self.settings.max_field_bytes)
+        within = Bounded(self._clip)
         if status == "finished" and (answer := _answer(outputs, bool(found), within)) is not None:
             end["answer"] = within.text(answer)
         if error is not None:
@@ -336,6 +337,7 @@ class Capture:
         if not isinstance(data, Mapping):
             given = {"success": data} if isinstance(data, bool) else {"score": data}
         success, score, value = given.get("success"), given.get("score", given.get("reward")), given.get("value")
+        within = Bounded(self._clip)
         record = {
             "k": "feedback",
             "at": time.time(),
@@ -343,12 +345,13 @@ class Capture:
             "trajectory_root": root.root_key,
             "run_id": str(root.run_id),
             "source": "reward",
-            "key": str(given.get("key") or "reward"),
+            "key": bounded_id(str(given.get("key") or "reward")),
             "success": success if isinstance(success, bool) else None,
             "score": None if score is None else float(score),
-            "value": None if value is None else str(value),
-            "comment": None if given.get("comment") is None else str(given["comment"]),
+            "value": None if value is None else within.text(str(value)),
+            "comment": None if given.get("comment") is None else within.text(str(given["comment"])),
         }
+        self._count_cut(within)
         root.notes.append(("record", record))
 
     def forget(self) -> None:

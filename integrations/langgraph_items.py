@@ -12,18 +12,14 @@ from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage
 
-from agenther_live.integrations.messages import clip, finish, openai_tools, size_of, size_of_blocks
+from agenther_live.ids import bounded_id
+from agenther_live.integrations.clipping import Clip, Redaction, size_of
+from agenther_live.integrations.messages import finish, openai_tools, size_of_blocks
 
-__all__ = ["Items", "Redaction", "redact"]
+__all__ = ["Items", "redact"]
 
 _RECORD_CHARS = 1 << 20  # one journal line holds about so much
-
-
-class Redaction(Protocol):
-    """Takes secrets and personal data out of JSON-like data."""
-
-    def value(self, obj: Any) -> Any:
-        """Give `obj` without them; the same object if there are none."""
+_NAMES = ("tool_call_id", "name")
 
 
 class Node(Protocol):
@@ -39,19 +35,19 @@ class Node(Protocol):
 class Items:
     """Makes a run's records of its notes, which come in the order of the events. One thread at a time.
 
-    A note is the name of a method of this class and its arguments; `at` is epoch seconds, texts are cut to `limit`
-    bytes each, and what comes after `max_events` items or `max_size` bytes of text is left out.
+    A note is the name of a method of this class and its arguments; `at` is epoch seconds, texts are cut by
+    `clip`, names and ids bounded, and what comes after `max_events` items or `max_size` bytes of text is left out.
     """
 
     __slots__ = (
         "_asked",
         "_carried",
         "_chars",
+        "_clip",
         "_cut",
         "_events",
         "_group",
         "_inputs",
-        "_limit",
         "_max_events",
         "_max_size",
         "_numbers",
@@ -65,7 +61,7 @@ class Items:
     )
 
     def __init__(
-        self, root_key: str, started: float, numbers: Iterator[int], max_events: int, max_size: int, limit: int
+        self, root_key: str, started: float, numbers: Iterator[int], max_events: int, max_size: int, clip: Clip
     ) -> None:
         """Begin with nothing told."""
         self.truncated = False
@@ -75,7 +71,7 @@ class Items:
         self._numbers = numbers
         self._max_events = max_events
         self._max_size = max_size
-        self._limit = limit
+        self._clip = clip
         self._records: list[dict[str, Any]] = []
         self._group: list[dict[str, Any]] = []
         self._chars = self._cut = self._events = self._size = 0
@@ -128,15 +124,21 @@ class Items:
         calls = wire.get("tool_calls")
         if calls:
             for call in calls:
-                arguments = call["function"]["arguments"]
+                function = call["function"]
+                arguments = function["arguments"]
+                function["name"] = bounded_id(function["name"])
                 size += size_of(arguments)
                 if call["id"]:
+                    call["id"] = bounded_id(call["id"])
                     self._asked[call["id"]] = arguments
-        cut = False if is_text and size <= self._limit else finish(wire, self._limit)  # most fit as they are
+        for key in _NAMES:
+            if named := wire.get(key):
+                wire[key] = bounded_id(named)
+        cut = False if is_text and size <= self._clip.limit else finish(wire, self._clip)  # most fit as they are
         if not is_text:  # what its blocks hold is known when they are finished
             size += size_of_blocks(wire["content"])
         self._size += size
-        item = {"t": "msg", "m": number, "id": message.id, "msg": wire}
+        item = {"t": "msg", "m": number, "id": message.id and bounded_id(message.id), "msg": wire}
         if wire["role"] == "tool":
             if getattr(message, "status", None) == "error":
                 item["status"] = "error"
@@ -149,7 +151,7 @@ class Items:
 
     def graph(self, number: int, up: int, name: str, node: Node | None, tool: int) -> None:
         """Tell of a nested graph run."""
-        self._put({"t": "graph", "s": number, "up": up, "name": name, "p": self._tell(node), "n": tool})
+        self._put({"t": "graph", "s": number, "up": up, "name": bounded_id(name), "p": self._tell(node), "n": tool})
 
     def node_end(self, node: Node, numbers: Sequence[int]) -> None:
         """Tell that a node ended, where that says anything; a number 0 is a message that removes others."""
@@ -204,7 +206,7 @@ class Items:
         if toolset:
             item["x"] = toolset
         if model:
-            item["model"] = str(model)
+            item["model"] = bounded_id(str(model))
         self._put(item)
 
     def reply(self, number: int, message: int, usage: list[int] | None, model: str | None, at: float) -> None:
@@ -213,7 +215,7 @@ class Items:
         if usage:
             item["usage"] = usage
         if model:
-            item["model"] = model
+            item["model"] = bounded_id(model)
         self._put(item)
 
     def call_error(self, number: int, error: tuple[str, str], at: float) -> None:
@@ -225,10 +227,18 @@ class Items:
         self, number: int, scope: int, node: Node | None, up: int, name: str, call_id: str | None, args: str, at: float
     ) -> None:
         """Tell of a tool run; its arguments only where they are not those of its tool call."""
+        call_id = call_id and bounded_id(call_id)
         told = bool(call_id) and self._asked.get(call_id or "") == args
         if not told:
             self._size += size_of(args)
-        item = {"t": "tool", "n": number, "s": scope, "p": self._tell(node), "name": name, "d": self._since(at)}
+        item = {
+            "t": "tool",
+            "n": number,
+            "s": scope,
+            "p": self._tell(node),
+            "name": bounded_id(name),
+            "d": self._since(at),
+        }
         if up:
             item["up"] = up
         if call_id:
@@ -236,7 +246,7 @@ class Items:
         if told:
             self._put(item)
         else:
-            item["args"] = clip(args, self._limit)
+            item["args"] = self._clip(args)
             self._put(item, item["args"] is not args)
 
     def tool_end(self, number: int, message: int, text: str | None, at: float) -> None:
@@ -248,7 +258,7 @@ class Items:
             self._put(item)
             return
         self._size += size_of(text)
-        item["text"] = clip(text, self._limit)
+        item["text"] = self._clip(text)
         self._put(item, item["text"] is not text)
 
     def tool_error(self, number: int, error: tuple[str, str], control: bool, at: float) -> None:
@@ -283,7 +293,15 @@ class Items:
             return 0
         if not node.told:
             node.told = True
-            self._put({"t": "node", "p": node.number, "s": node.scope, "name": node.name, "ns": node.ns})
+            self._put(
+                {
+                    "t": "node",
+                    "p": node.number,
+                    "s": node.scope,
+                    "name": bounded_id(node.name),
+                    "ns": bounded_id(node.ns),
+                }
+            )
         return node.number
 
     def _new(self, scope: int, numbers: Sequence[int]) -> list[int]:
@@ -319,8 +337,9 @@ class Items:
         if control:
             item["control"] = True
             return False
-        item["error"], text = error
-        item["text"] = clip(text, self._limit)
+        name, text = error
+        item["error"] = bounded_id(name)
+        item["text"] = self._clip(text)
         return item["text"] is not text
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from agenther_live.integrations.clipping import Clip
 from agenther_live.integrations.langgraph_items import Items
 from agenther_live.integrations.messages import content_key, same_message, snapshot
 
@@ -100,7 +101,7 @@ class OpenRun:
         "touched",
     )
 
-    def __init__(self, root_key: str, run_id: Any, hook: bool, max_events: int, max_size: int, limit: int) -> None:
+    def __init__(self, root_key: str, run_id: Any, hook: bool, max_events: int, max_size: int, clip: Clip) -> None:
         """Begin a run; `off` runs are followed, so that their children are known, and not recorded."""
         self.root_key = root_key
         self.run_id = run_id
@@ -126,7 +127,7 @@ class OpenRun:
         # Re-entrant, because such a one alone may be waited for on an event loop under guard, and because a garbage
         # collection while it is held may end a stream of this very run.
         self._lock = RLock()
-        self._items = Items(root_key, self.started, self.numbers, max_events, max_size, limit)
+        self._items = Items(root_key, self.started, self.numbers, max_events, max_size, clip)
 
     # -- what the handler's methods call ---------------------------------------------------------------
 

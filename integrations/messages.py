@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -23,9 +24,11 @@ from langchain_core.messages import (
 )
 from langgraph.types import Command, Overwrite
 
+from agenther_live.ids import bounded_id
+from agenther_live.integrations.clipping import Clip, size_of
+
 __all__ = [
     "Bounded",
-    "clip",
     "content_key",
     "dumps",
     "finish",
@@ -33,7 +36,6 @@ __all__ = [
     "openai_tools",
     "plain",
     "same_message",
-    "size_of",
     "size_of_blocks",
     "snapshot",
     "to_messages",
@@ -103,15 +105,15 @@ def _role_of_other(message: BaseMessage) -> str | None:
     return role if role in ("system", "developer", "user", "assistant", "tool", "function") else "user"
 
 
-def finish(wire: dict[str, Any], limit: int) -> bool:
-    """Bring a snapshot into its final form, in place; True if a field of more than `limit` bytes was cut."""
+def finish(wire: dict[str, Any], clip: Clip) -> bool:
+    """Bring a snapshot into its final form, in place; True if a field was cut."""
     content = wire["content"]
     cut = False
     if type(content) is str:
-        wire["content"] = clip(content, limit)
+        wire["content"] = clip(content)
         cut = wire["content"] is not content
     else:
-        parts, thought, cut = _parts(content, limit)
+        parts, thought, cut = _parts(content, clip)
         if thought and not wire.get("reasoning_content"):
             wire["reasoning_content"] = thought
         if all(part.get("type") == "text" and "text" in part for part in parts):
@@ -120,19 +122,19 @@ def finish(wire: dict[str, Any], limit: int) -> bool:
             wire["content"] = parts
     said = wire.get("reasoning_content")
     if isinstance(said, str):
-        wire["reasoning_content"] = clip(said, limit)
+        wire["reasoning_content"] = clip(said)
         cut = cut or wire["reasoning_content"] is not said
     for call in wire.get("tool_calls", ()):
         function = call["function"]
         if type(function["arguments"]) is not str:
             function["arguments"] = dumps(function["arguments"])
         arguments = function["arguments"]
-        function["arguments"] = clip(arguments, limit)
+        function["arguments"] = clip(arguments)
         cut = cut or function["arguments"] is not arguments
     return cut
 
 
-def _parts(content: Sequence[Any], limit: int) -> tuple[list[dict[str, Any]], str, bool]:
+def _parts(content: Sequence[Any], clip: Clip) -> tuple[list[dict[str, Any]], str, bool]:
     """Sort the blocks of list content: parts to keep, the thought in it, whether something was cut."""
     parts: list[dict[str, Any]] = []
     thoughts: list[str] = []
@@ -148,10 +150,10 @@ def _parts(content: Sequence[Any], limit: int) -> tuple[list[dict[str, Any]], st
             continue
         if kind in ("text", "output_text", "input_text"):
             text = str(part.get("text") or "")
-            parts.append({"type": "text", "text": (kept := clip(text, limit))})
+            parts.append({"type": "text", "text": (kept := clip(text))})
             cut = cut or kept is not text
         else:
-            parts.append(_without_blobs(part, limit))
+            parts.append(_without_blobs(part, clip.limit))
     return parts, "\n".join(filter(None, thoughts)), cut
 
 
@@ -189,24 +191,11 @@ def _without_blobs(value: Any, limit: int, depth: int = 0) -> Any:
     return value
 
 
-def size_of(text: str) -> int:
-    """Give the bytes of a text in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
 def size_of_blocks(content: str | Sequence[Mapping[str, Any]]) -> int:
     """Give the bytes of content that came as blocks, as `finish` left it."""
     if isinstance(content, str):
         return size_of(content)
     return sum(size_of(part["text"]) if part.get("type") == "text" else len(dumps(part)) for part in content)
-
-
-def clip(text: str, limit: int) -> str:
-    """Give the text itself, or where it has more than `limit` bytes what fits, saying how long it was."""
-    if len(text) * 4 <= limit or size_of(text) <= limit:
-        return text
-    kept = text[:limit].encode("utf-8", "surrogatepass")[:limit].decode("utf-8", "ignore")
-    return f"{kept}… [cut: {len(text)} characters]"
 
 
 def dumps(value: Any) -> str:
@@ -237,17 +226,17 @@ def _text_of(value: Any) -> Any:
 class Bounded:
     """Copies values within bounds, and counts in `cut` what did not fit; what was cut says so in its place.
 
-    Texts are bounded in length (`limit` bytes), containers in depth and in the number of items.
+    Texts are bounded in length (by `clip`), containers in depth and in the number of items.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, clip: Clip) -> None:
         """Begin with nothing cut."""
-        self.limit = limit
+        self._clip = clip
         self.cut = 0
 
     def text(self, text: str) -> str:
         """Give a text, shortened if it is too long."""
-        kept = clip(text, self.limit)
+        kept = self._clip(text)
         self.cut += kept is not text
         return kept
 
@@ -261,7 +250,9 @@ class Bounded:
             self.cut += 1
             return "…"
         if isinstance(value, Mapping):
-            fields = {str(key): self.plain(item, depth + 1) for key, item in islice(value.items(), _MAX_ITEMS)}
+            fields = {
+                bounded_id(str(key)): self.plain(item, depth + 1) for key, item in islice(value.items(), _MAX_ITEMS)
+            }
             return fields | self._rest(len(value))
         if isinstance(value, list | tuple | set | frozenset):
             items = [self.plain(item, depth + 1) for item in islice(value, _MAX_ITEMS)]
@@ -276,9 +267,9 @@ class Bounded:
         return {"…": f"… [cut: {count} items]"}
 
 
-def plain(value: Any, limit: int = 65_536) -> Any:
-    """Copy a value as JSON-like data, bounded in depth, width and length of texts."""
-    return Bounded(limit).plain(value)
+def plain(value: Any) -> Any:
+    """Copy a value as JSON-like data, bounded in depth and width; texts stay as long as they are."""
+    return Bounded(Clip(sys.maxsize)).plain(value)
 
 
 def content_key(message: BaseMessage) -> tuple[Any, ...]:

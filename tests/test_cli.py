@@ -227,6 +227,8 @@ GOOD = {"messages": [{"role": "user", "content": "What is 2 + 2?"}, {"role": "as
 def test_import_json(home: Path, tmp_path: Path) -> None:
     lines = [json.dumps(GOOD), "{no json", json.dumps({"messages": []}), json.dumps(GOOD).replace("2 + 2", "3 + 3")]
     plain, packed = tmp_path / "runs.jsonl", tmp_path / "more.jsonl.gz"
+    assert "runs.jsonl: no such file" in mistake(2, "import", plain, "--home", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     plain.write_text("\n".join(lines))
     packed.write_bytes(gzip.compress(json.dumps(GOOD).encode()))
     done = run_cli("import", plain, packed, tmp_path / "none.jsonl", "--home", home, "--json")
@@ -421,6 +423,12 @@ def test_wrong_sql_gets_a_hint_and_writes_are_refused(demo_home: Path) -> None:
             with pytest.raises(QueryError):
                 live.buffer.sql(f"select * from {reader}('/etc/passwd')")
     assert "SQL here only reads" in told("delete from goals")
+
+
+def test_a_home_whose_runs_name_nobody_says_so_where_a_person_is_to_be_deleted(demo_home: Path) -> None:
+    done = run_cli("delete", "--subject", "user-17", "--dry-run", "--home", demo_home)
+    assert (done.code, "0 trajectories" in done.out) == (0, True)
+    assert "subject_key='user_id'" in done.err
 
 
 def test_an_unwritable_home_is_an_error_here(tmp_path: Path) -> None:

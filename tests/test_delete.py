@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import string
@@ -16,12 +17,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from agenther_live import Live, erase
+from agenther_live import Live, erase, requests
 from agenther_live.buffer.engines import apart
 from agenther_live.buffer.schema import metadata
 from agenther_live.buffer.upkeep.erase import KEPT, forget
 from agenther_live.buffer.upkeep.tombstones import Tombs
-from agenther_live.errors import BufferError, ShardError, UsageError
+from agenther_live.errors import BufferError, HomeError, ShardError, UsageError
+from agenther_live.scheduler import TickReport
+from agenther_live.scheduler.notes import remember
 from agenther_live.shards.reading.stream import read_rows
 from agenther_live.trajectory import Evidence
 from tests.buffer.journal_facts import at, batch, feedback, run
@@ -389,6 +392,21 @@ def test_a_worker_that_runs_deletes_between_two_ticks(home: Path) -> None:
         assert lost.code == 1
         assert "at its next tick" in lost.err
         until(lambda: live.buffer.sql("SELECT count(*) FROM trajectories").fetchall() == [(0,)])
+
+
+def test_an_error_about_a_path_that_is_no_utf8_is_told_all_the_same(home: Path) -> None:
+    odd = os.fsdecode(b"home \xff")
+
+    def refuse() -> dict[str, Any]:
+        raise HomeError(odd)
+
+    live = Live(home)
+    path = home / "requests" / "r.json"
+    path.parent.mkdir()
+    requests.answer(live.home, path, refuse)
+    assert json.loads(path.with_name("r.done.json").read_text()) == {"error": "home ?"}
+    remember(live.parts, TickReport(paused=odd))
+    assert live.status()["paused_reason"] == "home ?"
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

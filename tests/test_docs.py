@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import tomllib
@@ -73,6 +74,13 @@ def test_the_page_of_settings_is_what_the_model_says() -> None:
     assert (ROOT / "docs" / "settings.md").read_text("utf-8") == settings_page.page(), (
         "python -m agenther_live.settings_page > docs/settings.md"
     )
+
+
+def test_the_page_of_capture_tells_what_attach_takes() -> None:
+    page = (ROOT / "docs" / "capture-details.md").read_text("utf-8")
+    table = page.partition("What `attach` takes")[2].partition("\n## ")[0]
+    told = [name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(told) == sorted(inspect.signature(Live.attach).parameters.keys() - {"self", "agent"})
 
 
 def test_every_figure_of_status_is_explained(demo_home: Path) -> None:

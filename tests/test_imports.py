@@ -70,7 +70,7 @@ RULES = {
     "shards.reading.follow": Rule(
         FACTS | SETTINGS | names("shards"), names("orjson datasets")
     ),  # datasets: for types alone
-    "buffer": Rule(LOCAL, names("pydantic pydantic_core orjson rich zstandard") | DATABASES),  # rich: the table of .show()
+    "buffer": Rule(LOCAL, names("pydantic pydantic_core orjson rich zstandard") | DATABASES),  # rich: for .show()
     "integrations": Rule(LOCAL, names("pydantic orjson") | SDKS),
     "integrations.transcripts": Rule(LOCAL, names("pydantic orjson")),
     "integrations.trl": Rule(LOCAL, TRAINERS),

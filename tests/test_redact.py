@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hmac
 import json
 import os
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenther_live.errors import HomeError
+from agenther_live.integrations.clipping import Clip
 from agenther_live.journal import decode_line, encode_line
 from agenther_live.redact import PLACEHOLDER, Redactor, load_key
 from tests import forking
@@ -378,7 +380,29 @@ def test_no_text_takes_long(full: Redactor, text: str) -> None:
     assert time.process_time() - started < 1.5
 
 
-def test_the_key_lies_in_the_home_or_comes_from_the_environment(tmp_path: Path) -> None:
+def test_a_cut_leaves_no_part_of_a_secret(full: Redactor) -> None:
+    before, behind = "aws keys: " + "some words, " * 20, " and more words" * 20
+    far = "aws keys: " + "some words, " * 1_000
+    told = {
+        **{secret: (before, "") for secret in (*SECRETS.values(), *PERSONAL.values())},
+        'password = "three words 22"': (before, 'password = "'),
+        "Cookie: id=a1b2c3d4e5; theme=dark": (before, "Cookie: "),
+        "wJalrXUtnFEMI" + "K7MDENGbPxRfiCYEXAMPLEKEY1a": (far, ""),
+    }
+    for secret, (before, name) in told.items():
+        text, at = before + secret + behind, len(before) + len(name)
+        assert secret not in full.text(text)
+        for limit in range(at + 1, len(before) + len(secret), 1 if before is far else 3):
+            kept, _, cut = Clip(limit, full)(text).rpartition("… [cut: ")
+            assert text.startswith(kept)
+            assert at - len(secret) <= len(kept) <= at, (secret, limit)
+            assert cut == f"{len(text)} characters]"
+    assert Clip(len(text), full)(text) is text
+
+
+def test_the_key_lies_in_the_home_or_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     key = load_key(home, {})
     assert len(key) >= 32
@@ -387,6 +411,16 @@ def test_the_key_lies_in_the_home_or_comes_from_the_environment(tmp_path: Path) 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert os.listdir(home) == ["redact.key"]
+
+    def refused(*_: object) -> None:  # as exFAT does, which has no hard links
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as exfat:
+        exfat.setattr(os, "link", refused)
+        other = load_key(tmp_path / "other", {})
+        assert other == load_key(tmp_path / "other", {}) == (tmp_path / "other" / "redact.key").read_bytes()
+    assert stat.S_IMODE((tmp_path / "other" / "redact.key").stat().st_mode) == 0o600
+    assert not list((tmp_path / "other").glob(".*"))
     assert load_key(home, {"AGENTHER_REDACT_KEY": "a fleet's own key"}) == b"a fleet's own key"
     with pytest.raises(HomeError, match="too short"):
         load_key(home, {"AGENTHER_REDACT_KEY": "short"})

@@ -239,6 +239,10 @@ class Lane:
             found = found or nearest  # unless an earlier message fits better: other arguments were put in their place
         return found
 
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry, or the message whose slot it fills, has a place: most have the last one."""
+        return (bool(self.entries) and (entry.owner or entry) is self.entries[-1]) or self.position(entry) >= 0
+
     def position(self, entry: Entry) -> int:
         """Give the place of an entry, or of the message whose slot it fills."""
         wanted = entry.owner or entry

@@ -340,7 +340,7 @@ class Reading:
         for place in range(begin, len(inputs)):
             number = inputs[place]
             entry = entries.get((key, number, 0))
-            if entry is None or inputs.index(number) != place or lane.position(entry) < 0:
+            if entry is None or inputs.index(number) != place or not lane.holds(entry):
                 return False
         return True
 

@@ -53,7 +53,7 @@ def shards_follow(
     stream = ShardStream(
         where,
         NAMES.get(fmt, fmt),  # type: ignore[arg-type]  # it names what is allowed
-        consumer=consumer or "anybody",
+        consumer=consumer,
         follow=not once,
         max_staleness=max_staleness,
         replay_ratio=0.0,

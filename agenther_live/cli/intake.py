@@ -11,6 +11,7 @@ from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption, JudgeOption, PiiOption
 from agenther_live.cli.root import app
 from agenther_live.cli.tools import bar, open_live, out, show_result
+from agenther_live.errors import UsageError
 
 
 @app.command("import", epilog="Example: agenther-live import runs/*.jsonl.gz --pii redact")
@@ -21,6 +22,8 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Import trajectories of other logs; exit code 1 if any record was refused."""
+    if not any(path.exists() for path in files):  # before a home is made for nothing
+        raise UsageError(f"{', '.join(map(str, files))}: no such file")
     read = imported = 0
     refused: list[dict[str, Any]] = []
     with open_live(home, pii=pii) as live, bar("importing", as_json) as advance:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import orjson
 
 from agenther_live.errors import HomeError
+from agenther_live.home import Home
 from agenther_live.journal.framing import as_json
 from agenther_live.redact.personal import is_card, is_phone_name, replace_personal
 from agenther_live.redact.secrets import PLACED, harmless, is_secret_name, replace_secrets
@@ -264,8 +265,7 @@ def key_is_there(home: Path, environment: Mapping[str, str] = os.environ) -> boo
 def load_key(home: Path, environment: Mapping[str, str] = os.environ) -> bytes:
     """Give the key of placeholders: AGENTHER_REDACT_KEY (a fleet's), else `redact.key` in the home, made if missing.
 
-    The file is made whole under another name and then linked, so that of two processes that begin at once both get
-    the key of the one that came first.
+    Of two processes that begin at once both get the key of the one that came first.
 
     Raises:
         HomeError: the file cannot be made or read, or the key is shorter than 16 bytes.
@@ -276,20 +276,7 @@ def load_key(home: Path, environment: Mapping[str, str] = os.environ) -> bytes:
         return given.encode()
     path = home / _KEY
     try:
-        if not path.exists():
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = home / f".redact.key.{os.getpid()}.{os.urandom(4).hex()}"
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with os.fdopen(fd, "wb") as file:
-                    file.write(os.urandom(32).hex().encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):
-                    os.link(draft, path)
-            finally:
-                draft.unlink()
-        key = path.read_bytes().strip()
+        key = Home(home).key(path, lambda: os.urandom(32).hex().encode()).strip()
     except OSError as error:
         raise HomeError(f"redaction key {path}: {error.strerror or error}") from None
     if len(key) < 16:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from agenther_live.clock import utcnow
 from agenther_live.coroutines import run_coroutine
@@ -51,12 +51,24 @@ def take_in(parts: Parts, report: TickReport, opening: Opening, *, immediate: bo
 
 
 def judge_outcomes(parts: Parts, report: TickReport, opening: Opening, *, immediate: bool) -> None:
-    """Ask the outcome judge, where there is one, about what nobody knows the outcome of."""
+    """Ask the outcome judge, where there is one, about what nobody knows the outcome of.
+
+    While its model takes its time, what agents and people say is taken in, every `slice_seconds`.
+    """
     judging = parts.outcome_judging
     if judging is None:
         return
     opening.close()
-    turn = judging.turn(parts.buffer, n=parts.settings.batch, stop=parts.stop, beat=lambda: sign(parts))
+
+    def between(answers: Sequence[Evidence]) -> None:
+        sign(parts)
+        with Opening(parts.buffer) as again:
+            parts.buffer.add_evidence(answers, evaluator=judging.judge.name)
+            parts.buffer.renew()
+            take_in(parts, report, again, immediate=immediate)
+
+    pause = min(parts.settings.slice_seconds, parts.settings.lease_seconds / 3)
+    turn = judging.turn(parts.buffer, n=parts.settings.batch, stop=parts.stop, between=between, pause=pause)
     answers = run_coroutine(turn)
     report.evaluated += answers
     if judging.paused is not None:

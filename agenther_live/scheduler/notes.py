@@ -41,7 +41,8 @@ def remember(parts: Parts, report: TickReport) -> None:
         "last_tick_at": stamped(utcnow()),
         "last_tick_seconds": round(report.seconds, 3),
         "ticks": next(parts.ticks),
-        "paused_reason": report.paused,
+        # A path in it need not be UTF-8.
+        "paused_reason": report.paused and report.paused.encode("utf-8", "replace").decode(),
     }
     with contextlib.suppress(OSError):
         parts.home.note(parts.home.last_tick, orjson.dumps(note))

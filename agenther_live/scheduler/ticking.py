@@ -97,11 +97,12 @@ def _work(parts: Parts, report: TickReport, how: How, seen: Hashable | None, bat
         ours = _finish(parts, report, how, opening, results)
         parts.buffer.release()
         quiet = not (round_ or report.busy or report.damage or report.paused or parts.stop.is_set())
-        later = parts.outcome_judging is not None and bool(parts.outcome_judging.later)
-        if seen is not None and quiet and ours and not later:
+        if seen is not None and quiet and ours:
             opening.open()
-            until = parts.buffer.next_due(now=now, undo_seconds=UNDO_SECONDS)
-            parts.rest.begin(seen, parts.buffer.cursors(), since=now, until=until)
+            due = [parts.buffer.next_due(now=now, undo_seconds=UNDO_SECONDS)]
+            if parts.outcome_judging is not None:
+                due += parts.outcome_judging.later.values()
+            parts.rest.begin(seen, parts.buffer.cursors(), since=now, until=min(due))
 
 
 def _finish(parts: Parts, report: TickReport, how: How, opening: Opening, results: Sequence[Result]) -> bool:

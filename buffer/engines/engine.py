@@ -30,6 +30,7 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    false,
     func,
     select,
 )
@@ -67,10 +68,12 @@ def done_again(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def any_of(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
-    """Give `column IN values` with one array parameter, however many values there are."""
+    """Give `column IN values` with one array parameter, however many values there are; what is false of none."""
+    given = list(values)
+    if not given:
+        return false()
     kind = BigInteger() if isinstance(column.type, BigInteger) else String()
-    given = bindparam(None, list(values), type_=ARRAY(kind), unique=True)
-    return column.in_(select(func.unnest(given)))
+    return column.in_(select(func.unnest(bindparam(None, given, type_=ARRAY(kind), unique=True))))
 
 
 def arrow_type(kind: TypeEngine[Any]) -> Any:

@@ -60,7 +60,6 @@ class IngestReport:
     known: int = 0
     trajectories: int = 0
     evidence: int = 0
-    abandoned: int = 0
     failed: int = 0
     counted: Counter[str] = field(default_factory=Counter)
 
@@ -101,7 +100,7 @@ def ingest(tx: Transaction, batch: Batch, *, now: datetime, settings: Settings, 
     if arrivals.heads:
         moves = _regroup(tx, arrivals, known, now=now, settings=settings, tell=tell, report=report)
     _take_evidence(tx, batch, arrivals, moves, now=now, report=report)
-    report.abandoned = expire(tx, now=now, ttl=settings.interrupted_ttl_seconds)
+    expire(tx, now=now, ttl=settings.interrupted_ttl_seconds)
     _count(tx, batch, report)
     _save_cursors(tx, batch.cursors, now)
     return report

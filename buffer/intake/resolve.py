@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -63,6 +64,8 @@ class Group:
     shared: int = 0
     status: Status = "open"
     waiting_since: float | None = None
+    places: set[tuple[str, str]] = field(default_factory=set)
+    """The (thread id, agent) of its own runs."""
 
     @property
     def last(self) -> RunHead:
@@ -131,7 +134,8 @@ class _Resolver:
     group_of: dict[str, Group] = field(default_factory=dict)
     continued: set[str] = field(default_factory=set)
     groups: dict[str, Group] = field(default_factory=dict)
-    by_agent: dict[tuple[str, str], dict[str, Group]] = field(default_factory=dict)
+    unfinished: dict[tuple[str, str], list[tuple[tuple[float, str], Group]]] = field(default_factory=dict)
+    """By (thread id, agent), in time order: runs that did not finish, each with the trajectory that ended with it."""
 
     def run(self) -> list[Group]:
         for head in self.heads:
@@ -177,24 +181,25 @@ class _Resolver:
         trajectory = self.group_of[parent.root_key]
         last = trajectory.last
         again = last.resumes == head.resumes and last.status in _UNFINISHED and last.order < head.order
-        if parent.root_key not in self.continued or again:
+        if parent.root_key not in self.continued or again or trajectory.trajectory_id == head.root_key:
             self.join(trajectory, head, after=parent)
             return
         shared = trajectory.runs[: trajectory.runs.index(parent) + 1]
-        fork = Group(head.root_key, list(shared), shared=len(shared))
-        self.groups[fork.trajectory_id] = fork
+        fork = self.group(head.root_key)  # not new where a block that goes on with this run began before it
+        fork.runs[:0], fork.shared = shared, len(shared)
         self.join(fork, head)
 
     def latest_unfinished(self, head: RunHead) -> Group | None:
         """Find the latest trajectory of the thread and agent that had not finished when this run began."""
         if head.thread_id is None:
             return None
-        found = [
-            group
-            for group in self.by_agent.get((head.thread_id, head.agent), {}).values()
-            if group.last.status != "finished" and group.last.order < head.order
-        ]
-        return max(found, key=lambda group: group.last.order) if found else None
+        ends = self.unfinished.get((head.thread_id, head.agent), [])
+        for place in range(bisect_left(ends, head.order, key=_moment) - 1, -1, -1):
+            order, group = ends[place]
+            if group.last.order == order:
+                return group
+            del ends[place]  # it went on, and so will never end there again
+        return None
 
     def group(self, trajectory_id: str) -> Group:
         return self.groups.setdefault(trajectory_id, Group(trajectory_id, []))
@@ -205,7 +210,14 @@ class _Resolver:
         if after is not None:
             self.continued.add(after.root_key)
         if head.thread_id is not None:
-            self.by_agent.setdefault((head.thread_id, head.agent), {})[group.trajectory_id] = group
+            group.places.add((head.thread_id, head.agent))
+        if head.status != "finished":
+            for place in group.places:
+                insort(self.unfinished.setdefault(place, []), (head.order, group), key=_moment)
+
+
+def _moment(end: tuple[tuple[float, str], Group]) -> tuple[float, str]:
+    return end[0]
 
 
 def _overtaken(group: Group, new_inputs: Sequence[RunHead]) -> bool:

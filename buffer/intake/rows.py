@@ -139,7 +139,7 @@ def _odd_json_text(value: Any) -> str:
 def storable(value: Any) -> Any:
     """Give JSON-like data without what no database takes: lone surrogates, numbers beyond 64 bits, NaN."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {storable(str(key)): storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from agenther_live.buffer.engines.engine import Transaction
-from agenther_live.buffer.turn.calls import day_of, spend
+from agenther_live.buffer.turn.calls import day_of, spent
 from agenther_live.buffer.upkeep import audit
 
 __all__ = ["funnel", "status"]
@@ -55,7 +55,7 @@ def status(tx: Transaction, *, now: datetime) -> dict[str, Any]:
     reached = {step["step"]: step["n"] for step in funnel(tx)}
     figures |= {"recoverable": reached["recoverable"], "relabeled": reached["relabeled"]}
     figures |= audit.figures(tx)
-    return figures | {"spend_today_usd": spend(tx, since=day_of(now)).usd}
+    return figures | {"spend_today_usd": spent(tx, since=day_of(now))}
 
 
 def _figure(name: str, value: Any) -> Any:

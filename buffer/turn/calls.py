@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -12,7 +11,7 @@ from sqlalchemy import func, select
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.schema import llm_calls
 
-__all__ = ["Call", "Spend", "add_calls", "reply", "spend"]
+__all__ = ["Call", "add_calls", "spent"]
 
 _COLUMNS = tuple(column.name for column in llm_calls.columns)
 
@@ -42,15 +41,6 @@ class Call(Protocol):
     def trajectory_id(self) -> str | None: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Spend:
-    """What a window cost: US dollars of calls with a known price, and tokens of all calls."""
-
-    usd: float = 0.0
-    tokens: int = 0
-    calls: int = 0
-
-
 def add_calls(tx: Transaction, rows: Iterable[Call], buried: Collection[str] = ()) -> int:
     """Store calls that are not known by their key yet; give how many were new.
 
@@ -73,20 +63,11 @@ def add_calls(tx: Transaction, rows: Iterable[Call], buried: Collection[str] = (
     )
 
 
-def reply(tx: Transaction, call_key: str) -> str | None:
-    """Give the text of a stored reply, or None."""
-    rows = tx.rows(select(llm_calls.c.text).where(llm_calls.c.call_key == call_key))
-    return rows[0][0] if rows else None
-
-
-def spend(tx: Transaction, *, since: datetime) -> Spend:
-    """Add up what was spent from `since` on (naive UTC)."""
+def spent(tx: Transaction, *, since: datetime) -> float:
+    """Add up what the calls whose price is known cost from `since` on (naive UTC), in US dollars."""
     c = llm_calls.c
-    query = select(
-        func.coalesce(func.sum(c.cost_usd), 0.0), func.sum(c.prompt_tokens + c.completion_tokens), func.count()
-    )
-    [(usd, tokens, calls)] = tx.rows(query.where(c.at >= since))
-    return Spend(float(usd), int(tokens or 0), int(calls))
+    [(usd,)] = tx.rows(select(func.coalesce(func.sum(c.cost_usd), 0.0)).where(c.at >= since))
+    return float(usd)
 
 
 def day_of(now: datetime) -> datetime:

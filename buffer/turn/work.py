@@ -70,10 +70,8 @@ def claim(
         check_move(STAGE_MOVES, "errored", "queued", f"trajectory {again[0][0]}")
         tx.update(state, ("trajectory_id",), ("stage", "stage_at"), [(key, "queued", now) for (key,) in again])
     rank(tx, n + len(besides), now=now)
-    due = _due().where(s.stage == "queued").order_by(s.priority.desc(), s.stage_at, s.trajectory_id)
-    if besides:
-        due = due.where(~any_of(s.trajectory_id, besides))
-    claims = _claims(tx, due.limit(n), lessee)
+    due = _due().where(s.stage == "queued", ~any_of(s.trajectory_id, besides))
+    claims = _claims(tx, due.order_by(s.priority.desc(), s.stage_at, s.trajectory_id).limit(n), lessee)
     others = goals_of_others(tx, [one.trajectory for one in claims])
     return [replace(one, others=others[one.trajectory_id]) for one in claims]
 
@@ -106,14 +104,20 @@ def to_evaluate(
     return [loaded[key] for key in found if key in loaded]
 
 
-def to_judge(tx: Transaction, judge: str, *, n: int, lessee: Lessee | None = None) -> list[Trajectory]:
-    """Give up to `n` finished trajectories of unknown outcome that no source spoke of, and this judge has not seen."""
+def to_judge(
+    tx: Transaction, judge: str, *, n: int, lessee: Lessee | None = None, besides: Collection[str] = ()
+) -> list[Trajectory]:
+    """Give up to `n` finished trajectories of unknown outcome that no source spoke of, and this judge has not seen.
+
+    `besides` are passed by.
+    """
     s, e = state.c, evaluations.c
     seen = exists().where(e.trajectory_id == s.trajectory_id, e.revision == s.revision, e.evaluator == judge)
     query = (
         select(s.trajectory_id, s.revision)
         .where(s.outcome == "unknown", s.outcome_source.is_(None), s.stage == "passed", s.status == "finished")
         .where(s.merged_into.is_(None), ~s.needs_settle, ~seen, leases.free(lessee))
+        .where(~any_of(s.trajectory_id, besides))
         .order_by(s.trajectory_id)
         .limit(n)
     )
@@ -123,10 +127,9 @@ def to_judge(tx: Transaction, judge: str, *, n: int, lessee: Lessee | None = Non
     return [loaded[key].model_copy(update={"status": "finished"}) for key in found if key in loaded]
 
 
-def mark_evaluated(tx: Transaction, evaluator: str, trajectory_ids: Iterable[str]) -> None:
+def mark_evaluated(tx: Transaction, evaluator: str, trajectory_ids: Collection[str]) -> None:
     """Note that an evaluator has seen the current revision of these trajectories."""
-    wanted = list(trajectory_ids)
-    rows = [(one.trajectory_id, one.revision, evaluator) for one in load_states(tx, wanted).values()]
+    rows = [(one.trajectory_id, one.revision, evaluator) for one in load_states(tx, trajectory_ids).values()]
     tx.insert(evaluations, ("trajectory_id", "revision", "evaluator"), rows)
 
 

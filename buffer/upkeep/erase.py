@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import Table, and_, delete, func, or_, select, update
 
-from agenther_live.buffer.engines.engine import Transaction
+from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake.resolve import thread_hash
 from agenther_live.buffer.output import samples as sample_store
 from agenther_live.buffer.schema import (
@@ -39,7 +39,7 @@ from agenther_live.buffer.schema import (
     trajectories,
     verdicts,
 )
-from agenther_live.buffer.upkeep.tombstones import Tombs, any_of
+from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.relabel.borrowed import METHOD as ASKED_BY_ANOTHER
 from agenther_live.trajectory import SampleState
 

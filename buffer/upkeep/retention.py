@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
-from agenther_live.buffer.engines.engine import Transaction
+from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.schema import counts, cursors, drawn, draws, evidence, llm_calls, state, trajectories
 from agenther_live.buffer.upkeep import audit, erase
-from agenther_live.buffer.upkeep.tombstones import Tombs, any_of
+from agenther_live.buffer.upkeep.tombstones import Tombs
 from agenther_live.settings import Settings
 
 __all__ = ["CLOCK", "Forgotten", "advance", "cutoff", "forget_cursors", "forget_logs", "forget_some", "paced"]

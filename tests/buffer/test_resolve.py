@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenther_live.buffer.intake.resolve import RunHead, head_of, resolve
+from agenther_live.buffer.intake.resolve import Group, RunHead, _Resolver, head_of, resolve
 from tests.buffer.journal_facts import run
 
 
@@ -117,10 +117,24 @@ def threads(draw: st.DrawFn) -> list[RunHead]:
                 status=status,
                 waits_at=waits,
                 resumes=draw(st.sampled_from([None, None, "c1", "c2", "c3"])),
-                trajectory=draw(st.sampled_from([None, None, None, "block"])),
+                trajectory=draw(st.sampled_from([None, None, None, None, "block", "r1", "r3"])),
             )
         )
     return heads
+
+
+class Plain(_Resolver):
+    """Finds what a resume without a checkpoint goes on with by its definition, among all trajectories."""
+
+    def latest_unfinished(self, head: RunHead) -> Group | None:
+        mine = [
+            group
+            for group in self.groups.values()
+            if any(run.thread_id is not None and run.thread_id == head.thread_id for run in group.own)
+            and any((run.thread_id, run.agent) == (head.thread_id, head.agent) for run in group.own)
+        ]
+        open_ = [group for group in mine if group.last.status != "finished" and group.last.order < head.order]
+        return max(open_, key=lambda group: group.last.order, default=None)
 
 
 @given(heads=threads(), seed=st.integers())
@@ -129,6 +143,10 @@ def test_every_run_has_one_home_in_any_order(heads: list[RunHead], seed: int) ->
     own = [one.root_key for group in found for one in group.own]
     assert sorted(own) == sorted(one.root_key for one in heads)
     assert all(group.runs[group.shared :] for group in found)
+    plain = Plain(sorted(heads, key=lambda head: head.order)).run()
+    assert [(one.trajectory_id, one.runs, one.shared) for one in found] == [
+        (one.trajectory_id, one.runs, one.shared) for one in plain
+    ]
     shuffled = list(heads)
     random.Random(seed).shuffle(shuffled)
     assert groups(*shuffled) == groups(*heads)

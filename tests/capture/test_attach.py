@@ -1,5 +1,6 @@
 """Ways to attach, and what must never happen: a run recorded twice, a run lost, an agent disturbed."""
 
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -23,6 +24,9 @@ from langgraph.graph import START, MessagesState, StateGraph
 from agenther_live import Live
 from agenther_live.errors import GraphError
 from agenther_live.facts import current_trajectory
+from agenther_live.ids import bounded_id
+from agenther_live.integrations.langgraph import Capture
+from agenther_live.redact import Redactor
 from agenther_live.trajectory import Trajectory
 from tests.capture.kit import Recording, Scripted, Streaming, acts, ask, by_turn, drive, quiet, roles, say, user
 from tests.whole import until
@@ -291,12 +295,23 @@ def test_bounds_are_kept_and_told(tmp_path):
         """Say much."""
         return "x" * 10_000
 
+    @tool
+    def leak() -> str:
+        """Say a token where the bound is."""
+        return "x " * 495 + "ghp_" + "a1B2" * 9 + " x" * 4000
+
     recording = Recording(tmp_path, max_field_bytes=1000)
-    drive(recording.attach(agent(ask(("long", {})), say("done"), tools=[long])), user("go"))
+    recording.capture = Capture(recording.writer, Redactor(None, b"a key of these tests"), recording.settings)
+    calls = ask(("long", {}, "c" * 5000), ("leak", {}, "d" * 5000))
+    graph = recording.attach(agent(calls, say("done"), tools=[long, leak], name="n" * 5000))
+    drive(graph, user("go"), {"metadata": {"thread_id": "t" * 5000}})
     t = recording.only()
-    assert t.steps[0].actions[0].observation == "x" * 1000 + "… [cut: 10000 characters]"
-    assert recording.counts["truncated_fields"] == 1
-    assert len(str(recording.records)) < 4000
+    assert [action.observation for action in t.steps[0].actions] == [
+        "x" * 1000 + "… [cut: 10000 characters]", "x " * 492 + "… [cut: 9030 characters]",
+    ]  # fmt: skip
+    assert t.thread_id == bounded_id("t" * 5000) == f"sha256:{hashlib.sha256(b't' * 5000).hexdigest()}"
+    assert recording.counts["truncated_fields"] == 2
+    assert len(str(recording.records)) < 7000
 
 
 def test_every_bound_on_a_field_marks_and_counts_what_it_cut(tmp_path):

@@ -63,11 +63,12 @@ def test_what_is_published_there_is_followed_from_there(tmp_path, store):
     mirror.sync()
     stream = ShardStream(url, "trl_sft", consumer="a", replay_ratio=0, storage_options=options)
     stream.restore(tmp_path / "checkpoint")
-    assert given + [row.sample_id for row in stream.rows()] == sold[:4] + sold[5:8]
+    left = list(stream.rows())
+    assert given + [row.sample_id for row in left] == sold[:4] + sold[5:8]
     assert "retractions/00000001.json" in objects(ObjectStore(url, options))
     # Who has read what comes home, where a retraction looks for it.
     Mirror(shop.root, ObjectStore(url, options)).sync()
-    assert json.loads((shop.root / "consumers/a.json").read_bytes())["seq"] == 2
+    assert json.loads((shop.root / "consumers/a.json").read_bytes())["seq"] == left[-1].seq
 
     there = ObjectStore(url, options)
     assert there.create("manifest/00000099.json", b"mine") == b"mine"

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import random
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import agenther_live
 from agenther_live import Live, ShardStream
 from agenther_live.errors import ShardError, TooFewRows, UsageError
 from agenther_live.shards.reading.cursor import Closed, Cursor, Given, Repeated, Versioned, sample_key
+from agenther_live.shards.reading.progress import Progress
 from tests.following.shop import Shop, goods
 from tests.shards.examples import plain
 
@@ -51,7 +53,7 @@ def test_each_format_is_read_for_itself(tmp_path):
     shop = Shop(tmp_path, formats=("trl_sft", "openai_sft"))
     sold = shop.sell(goods(0, 5))
     for fmt in ("trl_sft", "openai_sft"):
-        assert ids(ShardStream(shop.root, fmt, consumer="a", replay_ratio=0).rows()) == sold
+        assert ids(ShardStream(shop.root, fmt, consumer=f"a-{fmt}", replay_ratio=0).rows()) == sold
 
 
 def test_parquet_shards_give_the_same_rows(tmp_path):
@@ -267,6 +269,45 @@ def test_a_cursor_is_committed_with_the_checkpoint_and_noted_beside_the_shards(s
     assert [path.name for path in (tmp_path / "checkpoint-4").iterdir()] == ["agenther-cursor.a.trl_sft.json"]
 
 
+def test_what_was_given_is_noted_whether_it_is_committed_or_not(shop, tmp_path):
+    shop.sell(goods(0, 7))
+    rows, note = stream(shop).rows(), shop.root / "consumers/a.json"
+    for seq in (1, 1, 1, 2):
+        assert next(rows).seq == json.loads(note.read_bytes())["seq"] == seq
+    reader = stream(shop)
+    list(reader.rows())
+    reader.commit(tmp_path / "checkpoint", rows=1, policy_version="v7")  # read ahead, to the last shard
+    list(stream(shop).rows())  # from the beginning, and what a checkpoint was called stays
+    found = json.loads(note.read_bytes())
+    assert (found["seq"], found["format"], found["policy_version"]) == (3, "trl_sft", "v7")
+
+
+def test_nobody_in_particular_leaves_no_note_and_is_remembered_by_shards(shop):
+    sold = shop.sell(goods(0, 7))
+    reader = stream(shop, consumer=None)
+    rows = reader.rows()
+    assert ids(next(rows) for _ in range(4)) + ids(reader.rows()) == sold
+    assert ids(reader.rows()) == []
+    assert reader.figures["closed"] == 3
+    assert not (shop.root / "consumers").exists()
+    for refused in (reader.commit, reader.restore):
+        with pytest.raises(UsageError, match="nobody in particular"):
+            refused(None)
+    progress = Progress(Cursor("trl_sft"))
+    for seq in range(1, 8):
+        for row in range(500):
+            progress.note(Given(seq, sample_key(f"{seq}-{row}"), 0.0))
+        if seq != 6:  # published later, read in part: its rows must be known until it is read to its end
+            progress.note(Closed(seq))
+        progress.forget_rows()
+    assert progress.cursor.closed == {1, 2, 3, 4, 5, 7}
+    assert len(progress.cursor.given) == 1500
+    progress.note(Closed(6))
+    progress.forget_rows()
+    assert not progress.cursor.given
+    assert progress.handed_out == 3500 == progress.cursor.fresh
+
+
 def test_without_a_checkpoint_the_cursor_is_kept_beside_the_shards(shop):
     sold = shop.sell(goods(0, 7))
     reader = stream(shop)
@@ -309,7 +350,9 @@ def test_shards_that_may_only_be_read_can_be_followed(shop, tmp_path, caplog):
         list(reader.rows())
     (shop.root / "consumers").unlink()
     assert len(list(reader.rows())) == 3
+    shutil.rmtree(shop.root / "consumers")
     (shop.root / "consumers").write_text("again")
+    assert len(list(stream(shop, consumer=None).rows())) == 3
     reader.commit(tmp_path / "checkpoint")
     assert "cannot be noted beside the shards" in caplog.text
 

@@ -109,7 +109,7 @@ def test_an_answer_that_contradicts_itself_or_does_not_come_decides_nothing(tmp_
     assert {row["outcome"] for row in rows} == {"unknown"}
 
 
-def test_a_stop_does_not_wait_for_an_answer_that_never_comes(tmp_path: Path) -> None:
+def test_neither_the_journal_nor_a_stop_waits_for_an_answer_that_never_comes(tmp_path: Path) -> None:
     stopping = threading.Event()
 
     def answer(request: dict[str, Any]) -> Reply:
@@ -117,10 +117,15 @@ def test_a_stop_does_not_wait_for_an_answer_that_never_comes(tmp_path: Path) -> 
 
     with OpenAIServer(answer) as server:
         model = f"openai:judge,base_url={server.base_url}"
-        with Live(tmp_path / "home", outcome_judge=model, strict=True, request_timeout_seconds=90) as live:
+        given: dict[str, Any] = {"strict": True, "request_timeout_seconds": 90, "slice_seconds": 0.1}
+        with Live(tmp_path / "home", outcome_judge=model, **given) as live:
             live.import_transcripts(write(tmp_path / "runs.jsonl", 2))
             live.start()
             until(lambda: server.in_flight == 2)
+            [(trajectory_id,)] = live.buffer.sql("select max(trajectory_id) from trajectories").fetchall()
+            live.feedback(trajectory_id=trajectory_id, comment="said meanwhile", success=True)
+            until(lambda: bool(live.buffer.sql("select 1 from feedback where comment is not null").fetchall()))
+            assert server.in_flight == 2
             live.request_stop()
             stopping.set()
             live.stop()

@@ -93,11 +93,11 @@ def test_rotation_by_bytes(ledger, root):
 def test_rows_without_a_final_answer_wait_for_company(ledger, root):
     ledger.add([no_final(n) for n in range(3)])
     report = publish(ledger, root)
-    assert (report.shards, report.waiting) == ([], 3)
+    assert (report.shards, len(ledger.pending("trl_sft", 9))) == ([], 3)
     ledger.add([plain(1), plain(2)])
     report = publish(ledger, root, limits=Limits(rows=10))
     assert [shard.rows for shard in report.shards] == [4]
-    assert report.waiting == 1
+    assert len(ledger.pending("trl_sft", 9)) == 1
     assert check(root).bad == []
 
 

@@ -29,6 +29,8 @@ def normalise(goal: str) -> str:
 
 def is_held_out(goal: str, share: float) -> bool:
     """Say whether a goal (or the key it is split by) falls into the held-out `share` in [0, 1)."""
+    if not share:
+        return False
     digest = hashlib.sha256(normalise(goal).encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 

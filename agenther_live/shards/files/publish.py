@@ -125,16 +125,11 @@ class Ledger(Protocol):
 
 @dataclass
 class Published:
-    """What one call did.
-
-    `set_aside` counts words; `waiting` are rows held back for company: so that half train a final answer, and for the
-    share of successes.
-    """
+    """What one call did. `set_aside` counts words, `failed` says what was not published, and why."""
 
     shards: list[ShardFile] = field(default_factory=list)
     recovered: list[ShardFile] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
-    waiting: int = 0
     retracted: int = 0
     failed: list[str] = field(default_factory=list)
 
@@ -238,7 +233,6 @@ def _publish_format(run: _Run, fmt: ShardFormat) -> None:
             ledger.withdraw([key for key, known in found.barred.items() if known == word], word)
         report.set_aside.update(refused.values())
         report.set_aside.update(found.barred.values())
-        report.waiting = len(alone) + len(surplus)
         whole = len(samples) < 2 * limits.rows and fmt != "trl_kto"  # nothing lies behind what was looked at
         if whole or not (begun or refused or found.barred):
             return

@@ -2,7 +2,8 @@
 
 `consumers/NAME.json` is what a retraction or a deletion asks when it has to say who has read a shard:
 `{"consumer", "format", "seq", "at"}` and, where one was given, `"policy_version"`. `seq` is the highest number of a
-shard of which a row was given; shards of that format up to it have been read. `at` is epoch seconds.
+shard of which a row was given, committed or not; shards of that format up to it have been read. `at` is epoch seconds.
+It is written before the first row of a shard is given, and at each commit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agenther_live.errors import ShardError, UsageError
 from agenther_live.shards.reading.cursor import Cursor
 from agenther_live.shards.stores.storage import CONSUMERS, Source, write_whole
 
-__all__ = ["Checkpoints", "format_of", "read_cursor", "record", "write_cursor"]
+__all__ = ["Checkpoints", "format_of", "read_cursor", "record", "record_reading", "write_cursor"]
 
 PREFIX = "agenther-cursor"
 
@@ -76,6 +77,18 @@ def record(source: Source, consumer: str, cursor: Cursor, policy_version: str | 
     source.write(f"{CONSUMERS}/{consumer}.json", orjson.dumps(note) + b"\n")
 
 
+def record_reading(source: Source, consumer: str, fmt: str, seq: int) -> None:
+    """Note beside the shards that a consumer is given rows of a shard, where that is not noted yet.
+
+    Raises:
+        ShardError: it cannot be written.
+    """
+    note = _note(source, consumer)
+    if note.get("format") != fmt or not isinstance(note.get("seq"), int) or note["seq"] < seq:
+        note |= {"consumer": consumer, "format": fmt, "seq": seq, "at": time.time()}
+        source.write(f"{CONSUMERS}/{consumer}.json", orjson.dumps(note) + b"\n")
+
+
 def write_cursor(source: Source, consumer: str, state: Mapping[str, Any]) -> None:
     """Keep a cursor beside the shards, for who has no checkpoint to keep it in.
 
@@ -108,8 +121,13 @@ def read_cursor(source: Source, consumer: str, fmt: str) -> Mapping[str, Any] | 
 
 def format_of(source: Source, consumer: str) -> str | None:
     """Give the format that a consumer reads, as far as it left a note."""
+    fmt = _note(source, consumer).get("format")
+    return str(fmt) if fmt else None
+
+
+def _note(source: Source, consumer: str) -> dict[str, Any]:
     try:
         note = orjson.loads(source.read(f"{CONSUMERS}/{consumer}.json") or b"null")
     except orjson.JSONDecodeError:
-        return None
-    return str(note["format"]) if isinstance(note, dict) and note.get("format") else None
+        return {}
+    return note if isinstance(note, dict) else {}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,7 +16,7 @@ import orjson
 from agenther_live.errors import ShardError, TooFewRows, UsageError
 from agenther_live.settings import ShardFormat
 from agenther_live.shards.files.manifest import Entry
-from agenther_live.shards.reading.consumers import Checkpoints, read_cursor, record, write_cursor
+from agenther_live.shards.reading.consumers import Checkpoints, read_cursor, record, record_reading, write_cursor
 from agenther_live.shards.reading.cursor import Closed, Cursor, Event, Given, Repeated, Versioned, sample_key
 from agenther_live.shards.reading.listing import Listing
 from agenther_live.shards.reading.progress import Progress
@@ -53,7 +54,8 @@ class ShardStream:
     Args:
         root: the shards' folder, or a URL (s3://bucket/path, memory://name, …) that fsspec knows.
         fmt: the shard format.
-        consumer: who reads; one name per trainer and format. Letters, digits, '.', '_', '-'.
+        consumer: who reads; one name per trainer and format. Letters, digits, '.', '_', '-'. None: nobody that anything
+            is noted of or committed for; which shards were read to their end is remembered then, and no single row.
         follow: wait for new shards for ever; `request_stop` or Ctrl-C ends it.
         max_staleness: rows of a policy version behind which more than so many others appeared are left out. Versions
             count in the order in which they first appear in the shards of this format; a row that names none is
@@ -72,7 +74,7 @@ class ShardStream:
         root: str | Path,
         fmt: ShardFormat,
         *,
-        consumer: str,
+        consumer: str | None,
         follow: bool = False,
         max_staleness: int | None = 4,
         replay_ratio: float = 0.25,
@@ -90,7 +92,7 @@ class ShardStream:
         if not poll_seconds > 0:
             raise UsageError(f"poll_seconds = {poll_seconds}: more than 0")
         self.format: ShardFormat = fmt
-        self.consumer = consumer_name(consumer)
+        self.consumer = None if consumer is None else consumer_name(consumer)
         self.follow = follow
         self._max_staleness = max_staleness
         self._gain = replay_ratio / (1 - replay_ratio)
@@ -102,6 +104,7 @@ class ShardStream:
         self._progress = Progress(Cursor(fmt))
         self._versioned: set[int] = set()
         self._pool: Pool | None = None  # what the replay draws from; None where it must be made anew
+        self._noted = 0.0 if consumer is not None else math.inf  # up to this shard it is noted that rows were given
         self._stopped = False
         self._pid = os.getpid()
 
@@ -123,7 +126,7 @@ class ShardStream:
         """
         self._own_process()
         while not self._stopped:
-            gave = yield from self._pass()
+            gave = yield from self._pass(forgetting=self.consumer is None)
             if not (self.follow if wait is None else wait):
                 return
             if not gave:
@@ -239,6 +242,8 @@ class ShardStream:
             raise ShardError(f"this cursor is of {cursor.format} rows, and the stream gives {self.format}")
         self._progress = Progress(cursor)
         self._versioned, self._pool = set(), None
+        if self.consumer is not None:
+            self._noted = 0.0
 
     def commit(
         self, checkpoint_dir: str | Path | None, *, rows: int | None = None, policy_version: str | None = None
@@ -256,14 +261,16 @@ class ShardStream:
 
         Raises:
             ShardError: the folder cannot be written.
-            UsageError: `rows` is less than was committed before, or more than was handed out.
+            UsageError: `rows` is less than was committed before, or more than was handed out; or nobody in particular
+                reads.
         """
+        consumer = self._name()
         state = self._progress.commit(self.handed_out if rows is None else rows)
         if checkpoint_dir is None:
-            write_cursor(self.source, self.consumer, state)
+            write_cursor(self.source, consumer, state)
         else:
-            Checkpoints(checkpoint_dir).save(self.consumer, self.format, state)
-        self._record(policy_version)
+            Checkpoints(checkpoint_dir).save(consumer, self.format, state)
+        self._tell(lambda: record(self.source, consumer, self._cursor, policy_version))
 
     def restore(self, checkpoint_dir: str | Path | None) -> None:
         """Go on from where a checkpoint was when it was committed.
@@ -272,10 +279,12 @@ class ShardStream:
 
         Raises:
             ShardError: it has no cursor of this consumer and format.
+            UsageError: nobody in particular reads.
         """
+        consumer = self._name()
         if checkpoint_dir is not None:
-            self.load_state_dict(Checkpoints(checkpoint_dir).load(self.consumer, self.format))
-        elif (kept := read_cursor(self.source, self.consumer, self.format)) is not None:
+            self.load_state_dict(Checkpoints(checkpoint_dir).load(consumer, self.format))
+        elif (kept := read_cursor(self.source, consumer, self.format)) is not None:
             self.load_state_dict(kept)
 
     # -- inside ----------------------------------------------------------------------------------------
@@ -287,8 +296,13 @@ class ShardStream:
                 "one rank that reads"
             )
 
-    def _pass(self) -> Generator[StreamRow, None, bool]:
-        """Give what is there now; says whether anything was."""
+    def _name(self) -> str:
+        if self.consumer is None:
+            raise UsageError("a stream of nobody in particular commits nothing: give its reader a name (`consumer`)")
+        return self.consumer
+
+    def _pass(self, *, forgetting: bool = False) -> Generator[StreamRow, None, bool]:
+        """Give what is there now; says whether anything was. `forgetting`: the rows of shards that were read."""
         gave = False
         if self._look():
             for entry in [entry for entry in self._listing.shards if entry.seq not in self._cursor.closed]:
@@ -297,6 +311,8 @@ class ShardStream:
                     yield row
                     if self._stopped:
                         return gave
+                if forgetting:
+                    self._progress.forget_rows()
         return gave
 
     def _shard(self, entry: Entry) -> Iterator[StreamRow]:
@@ -317,6 +333,8 @@ class ShardStream:
                 continue
             # What is owed is paid first: so a stream that is left off after any row goes on with the same rows.
             yield from self._repeats()
+            if entry.seq > self._noted:
+                self._note_reading(entry.seq)
             owed = self._cursor.owed + (self._gain if self._drawn_from() else 0.0)
             self._note(Given(entry.seq, key, min(owed, self._gain + MOST_OWED)))
             yield StreamRow(entry.seq, index, sample_id, made)
@@ -380,8 +398,15 @@ class ShardStream:
         if isinstance(event, Closed):
             self._pool = None
 
-    def _record(self, policy_version: str | None) -> None:
+    def _note_reading(self, seq: int) -> None:
+        """Note that rows of a shard are given, before the first one is: whoever reads may never commit."""
+        told = self._tell(lambda: record_reading(self.source, self._name(), self.format, seq))
+        self._noted = seq if told else math.inf  # shards that may only be read: said once
+
+    def _tell(self, note: Callable[[], None]) -> bool:
         try:
-            record(self.source, self.consumer, self._progress.committed, policy_version)
+            note()
         except ShardError as error:  # shards that may only be read; the checkpoint holds what counts
             logger.warning("it cannot be noted beside the shards that %s has read: %s", self.consumer, error)
+            return False
+        return True

@@ -26,7 +26,9 @@ TELL_SECONDS = 60.0
 class Listing:
     """What is there to read. `patient`: a folder may be missing, and a store that was reached once may fail."""
 
-    def __init__(self, source: Source, fmt: ShardFormat, consumer: str, *, patient: bool, poll_seconds: float) -> None:
+    def __init__(
+        self, source: Source, fmt: ShardFormat, consumer: str | None, *, patient: bool, poll_seconds: float
+    ) -> None:
         """Take the arguments; nothing is read yet."""
         self.source = source
         self.shards: list[Entry] = []
@@ -100,7 +102,7 @@ class Listing:
         source = self.source
         if not self._patient and isinstance(source, FolderSource) and not Path(source.root).is_dir():
             raise UsageError(f"{source.root}: there is no such folder of shards")
-        other = format_of(source, self._consumer)
+        other = None if self._consumer is None else format_of(source, self._consumer)
         if other not in (None, self._format):
             raise UsageError(
                 f"consumer {self._consumer!r} reads {other}: give the reader of {self._format} another name"

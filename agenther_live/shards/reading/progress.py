@@ -11,6 +11,8 @@ from agenther_live.shards.reading.cursor import Cursor, Event, Given, Repeated
 
 __all__ = ["Progress"]
 
+_MANY = 1000  # events
+
 
 class Progress:
     """Two cursors and the events between them: as of the last row handed out, and as of the last commit."""
@@ -50,6 +52,16 @@ class Progress:
         self.cursor = self.committed.copy()
         for event in self._log:
             self.cursor.add(event)
+
+    def forget_rows(self) -> None:
+        """Keep which shards were read to their end, and no row of them; for who never commits."""
+        if len(self._log) < _MANY:  # a copy of the cursor costs something
+            return
+        if all(event.seq in self.cursor.closed for event in self._log if isinstance(event, Given)):
+            self.cursor.given.clear()
+            self._log.clear()
+            self.committed = self.cursor.copy()
+            self._behind = self.handed_out
 
     def commit(self, rows: int) -> Mapping[str, Any]:
         """Move the commit on to `rows` rows handed out, and what belongs to them; give the state there.

@@ -96,26 +96,28 @@ def pull(
     kept = read_cursor(stream.source, consumer, stream.format)
     before = None if everything else kept
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        done, state = _finished(stream, folder, before, kept)
+        done, state = _finished(stream, consumer, folder, before, kept)
     else:
         if before is not None:
             stream.load_state_dict(before)
-        done = _made(stream, folder, before, llamafactory=fmt in NAMES)
+        done = _made(stream, consumer, folder, before, llamafactory=fmt in NAMES)
         state = stream.state_dict()
     write_cursor(stream.source, consumer, state)
     record(stream.source, consumer, Cursor.load(state))
     return done
 
 
-def _made(stream: ShardStream, folder: Path, before: Mapping[str, Any] | None, *, llamafactory: bool) -> Pulled:
+def _made(
+    stream: ShardStream, consumer: str, folder: Path, before: Mapping[str, Any] | None, *, llamafactory: bool
+) -> Pulled:
     """Write the set beside its place, and move it there when it is whole."""
     earlier = stream.figures["stale"]
     with _drafting(folder) as draft:
-        lineage = _rows(stream, draft / f"{stream.format}.jsonl")
+        lineage = _rows(stream, consumer, draft / f"{stream.format}.jsonl")
         lineage |= {"stale_left_out": stream.figures["stale"] - earlier, "begins_behind": _digest(before)}
         if not lineage["rows"]:
             shutil.rmtree(draft)
-            return Pulled(stream.consumer, stream.format, stale=lineage["stale_left_out"])
+            return Pulled(consumer, stream.format, stale=lineage["stale_left_out"])
         _index(draft, stream.format, lineage, llamafactory=llamafactory)
         write_whole(draft / CURSOR, orjson.dumps(stream.state_dict()) + b"\n")
         write_whole(draft / LINEAGE, json.dumps(lineage, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -151,7 +153,7 @@ def _drafting(folder: Path) -> Iterator[Path]:
         raise ShardError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
-def _rows(stream: ShardStream, path: Path) -> dict[str, Any]:
+def _rows(stream: ShardStream, consumer: str, path: Path) -> dict[str, Any]:
     """Write the rows as they come, and give their lineage."""
     digest, size = hashlib.sha256(), 0
     versions, kinds, shards, ids = Counter[str](), Counter[str](), Counter[int](), list[str]()
@@ -173,7 +175,7 @@ def _rows(stream: ShardStream, path: Path) -> dict[str, Any]:
     latest = {entry.seq: entry for entry in stream.source.entries if entry.rows}
     return {
         "v": 1,
-        "consumer": stream.consumer,
+        "consumer": consumer,
         "source": stream.source.name,
         "format": stream.format,
         "schema_version": SCHEMA_VERSION,
@@ -215,7 +217,11 @@ def _index(draft: Path, fmt: ShardFormat, lineage: Mapping[str, Any], *, llamafa
 
 
 def _finished(
-    stream: ShardStream, folder: Path, before: Mapping[str, Any] | None, kept: Mapping[str, Any] | None
+    stream: ShardStream,
+    consumer: str,
+    folder: Path,
+    before: Mapping[str, Any] | None,
+    kept: Mapping[str, Any] | None,
 ) -> tuple[Pulled, Mapping[str, Any]]:
     """Take a set that is there already as this consumer's last one, where only its cursor was not put down."""
     refused = UsageError(f"{folder} is not empty; each pull writes a folder of its own")
@@ -226,7 +232,7 @@ def _finished(
         sha256 = file_sha256(folder / lineage["file"])
     except (OSError, ValueError, KeyError, TypeError):
         raise refused from None
-    if found != (stream.consumer, stream.format, _digest(before)) or _digest(kept) == _digest(state):
+    if found != (consumer, stream.format, _digest(before)) or _digest(kept) == _digest(state):
         raise refused
     if sha256 != lineage["sha256"]:
         raise ShardError(f"{folder / lineage['file']} has other bytes than its {LINEAGE} says")
