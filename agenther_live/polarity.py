@@ -28,6 +28,7 @@ from agenther_live.home import Home
 from agenther_live.ids import content_hash
 from agenther_live.outcome import IGNORED, RECURSION_LIMIT, is_not_the_agents_doing
 from agenther_live.relabel.calls import Call, name_words, view
+from agenther_live.relabel.conducted import conducted
 from agenther_live.settings import Settings
 from agenther_live.trajectory import Evidence, Trajectory
 
@@ -69,7 +70,7 @@ def signs(trajectory: Trajectory) -> Iterator[str]:
         return
     if trajectory.status != "finished":
         return
-    seen = view(trajectory)
+    seen = view(conducted(trajectory))
     worked = [call for call in seen.calls if not call.failed]
     last = worked[-1] if worked else None
     if last is not None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agenther_live.errors import UsageError
+from agenther_live.labels import Sample, TrainMessage
 from agenther_live.render import plain
 
 __all__ = ["Answers", "Asks", "collect", "rendered"]
@@ -35,6 +36,10 @@ class Asks(Protocol):
 
     def sql(self, query: str, params: Sequence[Any] | None = None) -> Answers:
         """Run one reading statement."""
+        ...
+
+    def samples_of(self, trajectory_id: str) -> Sequence[Sample]:
+        """Give the samples of a trajectory as they are trained."""
         ...
 
 
@@ -76,11 +81,23 @@ def collect(buffer: Asks, given: str) -> dict[str, Any]:
     found["outcome_reason"] = reasons[0]["outcome_reason"] if reasons else None
     found["analysis"] = analysed[0] if analysed else None
     parts = {name: buffer.sql(query, [key]).dicts() for name, query in _PARTS.items()}
+    said = {sample.sample_id: [_said(each) for each in sample.messages] for sample in buffer.samples_of(key)}
     for goal in parts["goals"]:
         goal["verdicts"] = [v for v in parts["verdicts"] if v["goal_id"] == goal["goal_id"]]
     for sample in parts["samples"]:
         sample["shards"] = [s for s in parts["shards"] if s["sample_id"] == sample["sample_id"]]
+        sample["said"] = said.get(sample["sample_id"], [])
     return found | {name: rows for name, rows in parts.items() if name not in ("verdicts", "shards")}
+
+
+def _said(each: TrainMessage) -> dict[str, Any]:
+    """A message of a sample, and whether it is trained."""
+    calls = [f"{call.function.name} {_as_text(call.function.arguments)}" for call in each.message.tool_calls or ()]
+    return {"role": each.message.role, "text": each.message.text, "calls": calls, "train": each.train}
+
+
+def _as_text(arguments: str | dict[str, Any]) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 def _resolved(buffer: Asks, given: str) -> str:
@@ -226,7 +243,15 @@ def _samples(samples: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
             taken = f", retracted: {_safe(shard['retracted'])}" if shard["retracted"] else ""
             where = shard["path"] or f"shard {shard['seq']}"
             parts.append(Text(f"  {where} ({shard['state']}{taken})", style="dim"))
+        parts += [_learned(each) for each in sample["said"] if each["role"] == "assistant"]
     return parts
+
+
+def _learned(said: Mapping[str, Any]) -> RenderableType:
+    """What the agent says in a sample; dim where it is masked."""
+    mark, style = ("  learns  ", "") if said["train"] else ("  masked  ", "dim")
+    shown = " · ".join([*([said["text"]] if said["text"].strip() else []), *(f"→ {call}" for call in said["calls"])])
+    return Text(mark, style="dim" if style else "green") + _cut(shown, style=style)
 
 
 def _title(text: str) -> RenderableType:

@@ -394,6 +394,11 @@ class Buffer:
             chosen = dict(tx.rows(tx.held(alive)))
             return sample_store.withdraw(tx, chosen, reason, now=now or self._clock())
 
+    def samples_of(self, trajectory_id: str) -> list[Sample]:
+        """Give the samples of a trajectory as they are trained, whatever became of them, in the order of their ids."""
+        with self._read() as tx:
+            return sample_store.of(tx, trajectory_id)
+
     def trajectory(self, trajectory_id: str) -> Trajectory | None:
         """Give a trajectory in its current revision, or None."""
         with self._read() as tx:
@@ -592,7 +597,7 @@ class Buffer:
             max_staleness=max_staleness,
             samples_per_insert=samples_per_insert,
         )
-        with self.hold(wide=True), seldom_collected():
+        with self.hold(wide=where is not None), seldom_collected():
             if where is not None:  # as a user's statement first: it may only read, and its errors get hints
                 self.sql(f"SELECT sample_id FROM replay WHERE ({where}\n) LIMIT 0")
             with self._write() as tx:

@@ -46,8 +46,12 @@ class Clip:
     def _sound(self, text: str, end: int, redaction: Redaction) -> int:
         """Give the last place up to `end` where nothing is cut in two; of what comes before, at most a little goes."""
         start, place, back = max(0, end - _SEAM), end, 8
-        whole = str(redaction.value(text[start : end + _SEAM]))
-        while place > start and not whole.startswith(str(redaction.value(text[start:place]))):
+
+        def seen(stop: int) -> str:  # what is left of JSON is none: so it is looked at as plain text with its end too
+            return str(redaction.value(f"( {text[start:stop]}"))
+
+        whole = seen(end + _SEAM)
+        while place > start and not whole.startswith(seen(place)):
             place, back = max(start, end - back), back * 2
         for found in _AWS_SECRET.finditer(text, max(start, place - 40), place + 40):  # known by words far away
             if found.start() < place < found.end():

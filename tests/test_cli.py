@@ -29,7 +29,9 @@ from sqlalchemy.pool import Pool
 from typer.testing import CliRunner
 
 from agenther_live import Live, cli
+from agenther_live.clock import utcnow
 from agenther_live.errors import HomeError, QueryError
+from agenther_live.replies import CallRow
 from tests import forking
 from tests.example_processes import running
 from tests.whole import AGENTHER, answering, plain, run_cli, until
@@ -423,6 +425,12 @@ def test_wrong_sql_gets_a_hint_and_writes_are_refused(demo_home: Path) -> None:
             with pytest.raises(QueryError):
                 live.buffer.sql(f"select * from {reader}('/etc/passwd')")
     assert "SQL here only reads" in told("delete from goals")
+
+
+def test_a_cost_that_leaves_calls_out_says_so(home: Path) -> None:
+    with Live(home) as live:
+        live.buffer.calls([CallRow("k", "judge", "openai:house", 1, 1, None, "stop", utcnow(), "{}")])
+    assert "1 calls of no known price" in run_cli("status", "--home", home).out
 
 
 def test_a_home_whose_runs_name_nobody_says_so_where_a_person_is_to_be_deleted(demo_home: Path) -> None:

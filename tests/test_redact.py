@@ -398,6 +398,10 @@ def test_a_cut_leaves_no_part_of_a_secret(full: Redactor) -> None:
             assert at - len(secret) <= len(kept) <= at, (secret, limit)
             assert cut == f"{len(text)} characters]"
     assert Clip(len(text), full)(text) is text
+    rows = json.dumps([{"password": "hunter22 33"}, *range(999)], separators=(",", ":"))
+    kept = Clip(1000, full)(rows)
+    assert kept.startswith(rows[:1000])  # what is cut is no JSON any more
+    assert "hunter" not in full.text(kept)
 
 
 def test_the_key_lies_in_the_home_or_comes_from_the_environment(

@@ -44,6 +44,8 @@ def test_a_relabeled_failure_is_told_from_goal_to_shard(demo_home: Path) -> None
     ):
         assert plain(str(part)) in shown, part
     assert "trl_sft/00000001.jsonl" in shown
+    [sample] = Live(demo_home).buffer.samples_of(one["trajectory_id"])
+    assert plain(sample.messages[-1].message.text) in shown.partition("samples")[2]
 
 
 def test_json_holds_all_of_it(demo_home: Path) -> None:

@@ -35,7 +35,7 @@ def migrate(
         {"to": shown, "rows": sum(moved.values()), "tables": moved},
         lambda: (
             f"{sum(moved.values()):,} rows of {len(moved)} tables are in {render.plain(shown)}.\n"
-            f'Now write  buffer = "{render.plain(shown)}"  into {render.plain(live.home.config)} (or set '
-            "AGENTHER_BUFFER), with the password in PGPASSWORD or the URL, and start the worker."
+            f"Now write this line into {render.plain(live.home.config)} (or set AGENTHER_BUFFER), with the password in "
+            f'PGPASSWORD or the URL, and start the worker:\nbuffer = "{render.plain(shown)}"'
         ),
     )

@@ -127,7 +127,7 @@ def show_result(as_json: bool, data: Any, pretty: Callable[[], Any]) -> None:
         text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False)
         sys.stdout.write(render.harmless_json(text) + "\n")
     elif (shown := pretty()) is not None:
-        out.print(shown)
+        out.print(shown, soft_wrap=isinstance(shown, str))  # a line that is to be copied stays one
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from agenther_live.errors import UsageError
 if TYPE_CHECKING:
     from agenther_live.doctor import Finding
     from agenther_live.erase import Receipt
+    from agenther_live.live import Live
     from agenther_live.relabel.probe import Finding as Probed
 
 __all__ = ["compact", "delete", "doctor"]
@@ -49,7 +50,20 @@ def delete(
         if not dry_run and not yes:
             _confirm(live.delete(**given, dry_run=True), as_json)
         receipt = live.delete(**given, reason=reason, dry_run=dry_run, compact=compact, seconds=seconds)
+        nameless = bool(subject and not receipt.trajectories) and not _somebody(live)
     show_result(as_json, receipt.as_dict(), lambda: _receipt(receipt))
+    if nameless:
+        err.print(
+            "no run in this home says whom it is about: attach(agent, subject_key='user_id') names the field of a "
+            "run's metadata that does. What came before goes by --thread or --trajectory",
+            soft_wrap=True,
+        )
+
+
+def _somebody(live: Live) -> bool:
+    """Whether any run of the home says whom it is about."""
+    [(named,)] = live.buffer.sql("SELECT count(subject) FROM trajectories").fetchall()
+    return bool(named)
 
 
 def _confirm(would: Receipt, as_json: bool) -> None:

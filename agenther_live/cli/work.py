@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,9 @@ from agenther_live.cli.tools import (
 )
 from agenther_live.clock import read_stamp, utcnow
 from agenther_live.errors import AgentHERError, NoHome
+
+if TYPE_CHECKING:
+    from agenther_live.live import Live
 
 logger = logging.getLogger("agenther_live")
 
@@ -95,6 +98,14 @@ def worker(
             live.work(only=only or ())
 
 
+def _priced(live: Live, figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures for people: a cost that leaves calls out says so."""
+    [(unpriced,)] = live.buffer.sql("SELECT count(*) FROM llm_calls WHERE cost_usd IS NULL").fetchall()
+    if not unpriced:
+        return figures
+    return figures | {"cost_usd": f"{figures['cost_usd']:,.4f}, and {unpriced:,} calls of no known price"}
+
+
 @app.command(epilog="Example: agenther-live status --check --max-lag-seconds 60")
 def status(
     home: HomeOption = None,
@@ -117,7 +128,7 @@ def status(
         raise
     with looked as live, live.buffer.hold():
         figures = live.status()
-        show_result(as_json, figures, lambda: render.status(figures, live.buffer.funnel()))
+        show_result(as_json, figures, lambda: render.status(_priced(live, figures), live.buffer.funnel()))
         lag = figures["journal_lag_seconds"]
         if check and lag > max_lag_seconds:
             raise AgentHERError(

@@ -183,7 +183,11 @@ class _Tail:
                         batch.runs.append(RunFacts(root, self.writer, run.lines, run.outline, ended=True))
                 return
         if fresh:
-            record = orjson.loads(data)
+            try:
+                record = orjson.loads(data)
+            except ValueError:  # of facts that were not looked at yet
+                batch.damage["bad_lines"] += 1
+                return
             record["_id"] = f"{self.writer}:{self.segment}:{offset}"
             batch.loose.append(record)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
-from agenther_live.relabel.lexicon import FINISHING, IDLE, READ_NOUNS, READING, WRITING
+from agenther_live.relabel.lexicon import FINISHING, IDLE, READ_NOUNS, READING, STEERING, THINGS_TOO, WRITING
 from agenther_live.relabel.mentions import content_words, fold
 from agenther_live.trajectory import Action, Message, Step, Trajectory
 
@@ -71,6 +71,8 @@ def kind_of(
     if isinstance(hint, bool):
         return "read" if hint else "write"
     parts = name_words(name)
+    if len(parts) > 1 and parts[0] in THINGS_TOO and parts[-1] in READ_NOUNS:
+        return "read"
     for part in parts:
         if part in WRITING and not (part == "order" and parts[0] in READING):
             return "write" if parts[0] not in READING else "read"
@@ -184,6 +186,10 @@ class Call:
     def transient(self) -> bool:
         """Whether it failed by the environment's fault (a timeout, say), so that trying again was right."""
         return self.failed and bool(_TRANSIENT.search((self.observation or "")[:2000]))
+
+    def steers(self, key: str) -> bool:
+        """Whether an argument only steers what a look brings ('limit'); of a write it is what is written."""
+        return self.kind != "write" and key.casefold() in STEERING
 
     @cached_property
     def folded(self) -> str:

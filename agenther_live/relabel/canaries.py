@@ -20,6 +20,7 @@ from agenther_live.ids import content_hash
 from agenther_live.labels import Canary, CanaryKind, Relabeling, Verdict
 from agenther_live.relabel.calls import Call, View, name_words, view
 from agenther_live.relabel.checks import contradicts
+from agenther_live.relabel.conducted import conducted
 from agenther_live.relabel.demonstrate import demonstrate
 from agenther_live.relabel.judge import RulesJudge
 from agenther_live.relabel.lexicon import CURRENCIES, SYNONYMS
@@ -263,6 +264,7 @@ class Probe:
             known = any(each.kind == "failed_goal" for each in made)
             if not known and self._asked and _claimed(relabeling, trajectory.goal, outcome):
                 policy = policy.of_agent(trajectory.agent)
+                trajectory = conducted(trajectory)
                 seen = view(trajectory, policy.tool_kinds)
                 assert relabeling.analysis is not None, "a goal was proposed, so the run was analysed"
                 case = Case(trajectory, outcome, outcome_rev, seen, policy, relabeling.analysis)

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 from agenther_live.redact import PLACEHOLDER
 from agenther_live.relabel.calls import Call, name_words
-from agenther_live.relabel.claims import false_claims, false_reads
+from agenther_live.relabel.claims import false_claims, false_reads, waiting_claims
 from agenther_live.relabel.demonstrate import cites
-from agenther_live.relabel.ground import field_conflict, leaked, ungrounded
+from agenther_live.relabel.ground import field_conflict, field_in_text, leaked, ungrounded
 from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, number_asked, revealed, synonyms
-from agenther_live.relabel.lexicon import CURRENCIES, STEERING
+from agenther_live.relabel.lexicon import CURRENCIES
 from agenther_live.relabel.mentions import Mention, content_words, find_mentions, fold, number, stem
 from agenther_live.relabel.missed import still_asked
 from agenther_live.relabel.models import Candidate, Case
@@ -23,6 +23,8 @@ from agenther_live.relabel.predicates import Bound, Superlative, compile_goal, h
 from agenther_live.relabel.quoting import visible
 from agenther_live.relabel.rows import better, headline, tables
 from agenther_live.relabel.sets import HowMany
+from agenther_live.relabel.told import asked_rows
+from agenther_live.relabel.wording import human
 
 __all__ = ["Fault", "contradicts", "refute", "same_goal"]
 
@@ -47,6 +49,7 @@ def _first_fault(ground: Ground) -> Fault | None:
         _evidence,
         _conversation,
         _limits,
+        _described,
         _missed,
         _style,
         _grounding,
@@ -65,7 +68,9 @@ def _first_fault(ground: Ground) -> Fault | None:
 def contradicts(case: Case, candidate: Candidate) -> Fault | None:
     """The first fault of the goal itself against what the run did (T, C and W, without the form of the sample)."""
     ground = ground_of(case, candidate)
-    faults = (fault for check in (_limits, _grounding, _writes, _arguments, _choice) for fault in check(ground))
+    faults = (
+        fault for check in (_limits, _described, _grounding, _writes, _arguments, _choice) for fault in check(ground)
+    )
     return next(faults, None)
 
 
@@ -145,6 +150,21 @@ def _limits(ground: Ground) -> Iterator[Fault]:
             )
 
 
+def _described(ground: Ground) -> Iterator[Fault]:
+    """T: "the shipped order" is the row that was chosen, where a column of it says another thing of that row."""
+    goal = f" {fold(ground.candidate.goal)} "
+    for selection in ground.selections:
+        noun = fold(human(selection.param)).removesuffix(" id").removesuffix(" number").removesuffix(" name")
+        for row in selection.peers:
+            for column, cell in row.cells.items():
+                mine = selection.chosen.cells.get(column)
+                if not isinstance(cell, str) or not isinstance(mine, str) or fold(cell) == fold(mine) or not fold(cell):
+                    continue
+                place = goal.find(f" {fold(cell)} {noun} ")
+                if place >= 0 and goal[:place].rpartition(" ")[2] not in ("not", "non", "never", "no"):
+                    yield Fault("check:constraint", f"“{cell} {noun}” is not so: {column} of what was chosen is {mine}")
+
+
 def _missed(ground: Ground) -> Iterator[Fault]:
     """D: the difference from the failed goal touches what the run is known to have missed."""
     for part in still_asked(ground):
@@ -188,7 +208,7 @@ def _writes(ground: Ground) -> Iterator[Fault]:
         if not {stem(part) for part in name_words(call.name)} & (goal_stems | synonyms(goal_stems)):
             yield Fault("check:writes", f"the goal does not ask for {call.name}, which worked")
         for key, value in call.args.items():
-            if key.casefold() in STEERING or isinstance(value, bool) or not isinstance(value, int | float | str):
+            if call.steers(key) or isinstance(value, bool) or not isinstance(value, int | float | str):
                 continue
             if revealed(ground.knowledge, str(value), call) or _said_later(ground, str(value)):
                 continue
@@ -212,7 +232,7 @@ def _arguments(ground: Ground) -> Iterator[Fault]:
         for call in ground.calls
         if call.ok and (call.at in served or call.observed_at in served)
         for key, value in call.args.items()
-        if key.casefold() not in STEERING and not revealed(ground.knowledge, str(value), call)
+        if not call.steers(key) and not revealed(ground.knowledge, str(value), call)
         for each in _whole_mention(value)
     ]
     goal_stems = set(content_words(goal))
@@ -273,7 +293,8 @@ def _choice(ground: Ground) -> Iterator[Fault]:
     for selection in ground.selections:
         if not any(call.kind == "write" for call in ground.calls if call.ok):
             continue
-        rivals = [row for row in selection.peers if all(holds(limit, row) is not False for limit in limits)]
+        meant = asked_rows(selection.peers, ground.candidate.goal)
+        rivals = [row for row in meant if all(holds(limit, row) is not False for limit in limits)]
         columns = headline(selection.peers)
         if columns and any(better(row, selection.chosen, columns) for row in rivals):
             yield Fault("check:choice", f"the run saw a row that beats {selection.param}={selection.value!r}")
@@ -291,17 +312,25 @@ def _answer(ground: Ground) -> Iterator[Fault]:
         if ground.knowledge.first(mention) is None and not (
             mention.kind == "name" and _word_by_word(ground, mention.norm)
         ):
-            if mention.kind == "number" and _small_count(ground, mention.norm):
+            if mention.kind == "number" and _small_count(ground, mention.norm) and _bare(answer, mention):
                 continue
             yield Fault("check:final_answer", f"the final answer says “{mention.text}”, which nothing shows")
     for sentence in false_reads(answer, ground.case.view, before=ground.end):
         yield Fault("check:final_answer", f"the final answer tells of a look that nobody took: “{sentence[:120]}”")
     for claim in false_claims(answer, ground.case.view, before=ground.end):
         yield Fault("check:final_answer", f"the final answer claims what no call did: “{claim.sentence[:120]}”")
+    for claim, waits in waiting_claims(answer, ground.case.view, before=ground.end):
+        said = f"“{claim.sentence[:120]}”, and the result says “{waits[:60]}”"
+        yield Fault("check:final_answer", f"the final answer says that it was done: {said}")
 
 
 def _word_by_word(ground: Ground, norm: str) -> bool:
     return all(ground.knowledge.first(part) is not None for part in norm.split())
+
+
+def _bare(answer: str, mention: Mention) -> bool:
+    """Whether a number is no price and no time: only things are counted."""
+    return field_in_text(answer, mention) not in ("money", "time")
 
 
 def _small_count(ground: Ground, norm: str) -> bool:

@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 
 from agenther_live.relabel.calls import View, name_words
-from agenther_live.relabel.lexicon import WRITING
-from agenther_live.relabel.mentions import stem
+from agenther_live.relabel.confirm import put_off
+from agenther_live.relabel.lexicon import FINISHING, IDLE, PUT_OFF, WRITING
+from agenther_live.relabel.mentions import stem, words
 
-__all__ = ["Claim", "claims", "false_claims", "false_reads", "gives_up", "sentences"]
+__all__ = ["Claim", "claims", "false_claims", "false_reads", "gives_up", "sentences", "waiting_claims"]
 
 _IRREGULAR = {
     **dict(
@@ -27,6 +28,12 @@ _IRREGULAR = {
 _DEEDS = frozenset(
     stem(verb) for verb in ["order", "buy", "purchase", "book", "reserve", "cancel", "pay", "refund", "submit"]
 )
+# Those that a text also says of the world ("the shop is closed"), so that only "I closed it" is a claim.
+_OWN_DEEDS = _DEEDS | frozenset(
+    stem(verb) for verb in ["activate", "close", "deactivate", "delete", "email", "register"]
+)
+_OWN_DEEDS |= frozenset(stem(verb) for verb in ["resend", "reset", "schedule", "send", "ship", "subscribe", "transfer"])
+_OWN_DEEDS |= frozenset(stem(verb) for verb in ["unlock", "unsubscribe", "update"])
 _NEGATED = re.compile(
     r"\b(?:not|never|no|none|nothing|without|unable|cannot|could|couldn't|can't|didn't|wasn't|weren't|isn't|aren't|haven't|"
     r"hasn't|won't|"
@@ -42,6 +49,8 @@ _DONE = re.compile(
     r"|\bsuccessfully (?P<c>[a-z]+)\b|^\W*(?P<d>[a-z]+ed)\b",
     re.IGNORECASE,
 )
+# Where a sentence has one of these, it tells itself that the deed waits.
+_OPEN = PUT_OFF | {"approve", "approved", "pending", "request", "requested", "requesting", "submitted", "supervisor"}
 _BARE = re.compile(
     r"^\W*(?:all )?(?:done|set|sorted|completed?|finished|taken care of)\b|"
     r"\b(?:successfully completed|completed successfully|all set)\b",
@@ -80,7 +89,7 @@ def claims(text: str, view: View) -> list[Claim]:
 
     Negated, conditional and asking sentences claim nothing.
     """
-    writers = [name for name, kind in view.kinds.items() if kind == "write"]
+    writers = [name for name, kind in view.kinds.items() if kind != "read"]
     found: list[Claim] = []
     for sentence in sentences(text):
         if _NEGATED.search(_LIMIT.sub(" ", sentence)):
@@ -92,6 +101,10 @@ def claims(text: str, view: View) -> list[Claim]:
         for name in writers:
             parts = [part for part in name_words(name) if not part.isdigit()]
             verbs = {_base(part) for part in parts if part in WRITING}
+            if not verbs and parts and view.kinds[name] == "unknown" and parts[0] not in IDLE | FINISHING:
+                verbs = {_base(parts[0])}  # no verb that is known; where the sentence has it in the past, it is one
+            if not verbs:
+                continue
             nouns = {stem(part) for part in parts} - {stem(parts[0])}
             for verb in verbs & said:
                 # 'placed' says little by itself: the order must be named too; 'ordered' says it all
@@ -100,7 +113,8 @@ def claims(text: str, view: View) -> list[Claim]:
                     continue
                 tools.append(name)
                 break
-        if not tools and said & _DEEDS and not any(call.kind != "read" for call in view.calls):
+        deed = said & _DEEDS or _by_itself(sentence) & _OWN_DEEDS
+        if not tools and deed and not any(call.kind != "read" for call in view.calls):
             found.append(Claim(sentence, ()))
         elif tools:
             found.append(Claim(sentence, (*tools, *vague)))
@@ -109,10 +123,29 @@ def claims(text: str, view: View) -> list[Claim]:
     return found
 
 
+def _by_itself(sentence: str) -> set[str]:
+    """What a sentence says that the agent did: "I closed it", and not "it is closed" or "we closed it"."""
+    return {_base(each["a"]) for each in _DONE.finditer(sentence) if each["a"] and each.group()[0] in "iI"}
+
+
 def false_claims(text: str, view: View, *, before: int | None = None) -> list[Claim]:
     """The claims for which no call worked that would make them true (of the calls before message `before`)."""
     worked = {call.name for call in view.calls if call.ok and (before is None or call.at < before)}
     return [claim for claim in claims(text, view) if not worked.intersection(claim.tools)]
+
+
+def waiting_claims(text: str, view: View, *, before: int | None = None) -> list[tuple[Claim, str]]:
+    """The claims of a deed that every call which could have done it put off, with what the last of them said of it.
+
+    A sentence that says so itself ("it waits for approval") claims nothing.
+    """
+    found = []
+    for claim in claims(text, view):
+        worked = [c for c in view.calls if c.ok and c.name in claim.tools and (before is None or c.at < before)]
+        waits = [put_off(call) for call in worked]
+        if worked and all(waits) and not set(words(claim.sentence)) & _OPEN:
+            found.append((claim, str(waits[-1])))
+    return found
 
 
 def false_reads(text: str, view: View, *, before: int | None = None) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from agenther_live.relabel.calls import Call
 from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.lexicon import STEERING
 from agenther_live.relabel.models import Case, Proposal, Refused, Requirement
 from agenther_live.relabel.rows import Row, column_polarity, tables
 from agenther_live.relabel.wording import (
@@ -34,7 +33,7 @@ def split_arguments(knowledge: Knowledge, call: Call) -> tuple[dict[str, object]
     told: dict[str, object] = {}
     picked: list[str] = []
     for key, value in call.args.items():
-        if key.casefold() in STEERING or value in (None, "", [], {}):
+        if call.steers(key) or value in (None, "", [], {}):
             continue
         if not isinstance(value, str | int | float):
             raise Refused("no_goal", f"{call.name} was called with a nested argument, {key}")
@@ -58,7 +57,7 @@ def more_is_better(column: str) -> bool:
 
 def superlative_text(column: str) -> str:
     """The best value of a column in words: 'the lowest total price'."""
-    parts = column_text(column).split()
+    parts = column_text(column).removesuffix(" cents").split()
     if "delivery" in parts:
         return "the fastest delivery"
     if more_is_better(column):

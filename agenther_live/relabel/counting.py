@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from agenther_live.relabel.calls import Call, name_words
 from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS
 from agenther_live.relabel.mentions import content_words, number, stem, words
+from agenther_live.relabel.pages import open_ended
 from agenther_live.relabel.predicates import Bound, holds
 from agenther_live.relabel.rows import Row, Table, tables
 from agenther_live.relabel.sets import HowMany
@@ -21,6 +22,10 @@ __all__ = ["count_told", "rows_counted", "table_nouns"]
 _PLAIN = frozenset(stem(word) for word in OPENERS | GOAL_WORDS | {"number"})
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
 _NUMBERS = {word: str(value) for value, word in enumerate(_NUMBER_WORDS.split())} | {"no": "0", "none": "0"}
+_RANKING = frozenset((word,) for word in ("score", "relevance", "similarity", "rank")) | {
+    (word, "score") for word in ("relevance", "similarity", "search", "match")
+}
+_PAGES = frozenset((10, 15, 20, 25, 30, 50, 100, 200, 250, 500, 1000))
 _NEAR = 4  # words between a number and what it counts ('3 other suppliers')
 
 
@@ -42,6 +47,11 @@ def rows_counted(asked: HowMany, goal: str, bounds: Sequence[Bound], calls: Iter
     if len(fitting) != 1 or not fitting[0].complete:
         return None
     [table] = fitting
+    if any(tuple(name_words(column)) in _RANKING for row in table.rows for column in row.cells):
+        return None  # the nearest of a search, and not all there are
+    answered = {row.call for row in table.rows}
+    if len(table.rows) in _PAGES or any(open_ended(call.result) for call in served if call.number in answered):
+        return None  # so many are a page, more often than all; not every tool says so
     inside = [bound for bound in bounds if asked.start <= bound.start < asked.end]
     for bound in sorted(inside, key=lambda each: -each.start):
         clause = clause[: bound.start - asked.start] + " " + clause[bound.end - asked.start :]

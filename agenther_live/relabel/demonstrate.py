@@ -18,7 +18,8 @@ import orjson
 from agenther_live.labels import Sample, TrainMessage
 from agenther_live.redact import PLACEHOLDER
 from agenther_live.relabel.calls import Call, ToolKind, View, name_words, scalars, view
-from agenther_live.relabel.claims import claims, false_claims
+from agenther_live.relabel.claims import claims, false_claims, waiting_claims
+from agenther_live.relabel.conducted import spoken
 from agenther_live.relabel.lexicon import FINISHING, OPENERS, STOPWORDS
 from agenther_live.relabel.mentions import content_words, find_mentions, fold, stem, words
 from agenther_live.relabel.models import Candidate, Case, Proposal, Refused
@@ -319,18 +320,22 @@ def success_sample(
     """
     if outcome.label != "success" or _CUT_FLAGS.intersection(trajectory.flags):
         return None
+    trajectory = spoken(trajectory)
     seen = view(trajectory, kinds)
     if seen.goal_index is None:
         return None
+    # What another agent said, or a graph put there by itself, follows from nothing that stands here.
+    said = {step.message_index for step in trajectory.root_steps} if trajectory.steps else None
     messages = []
     for index, message in enumerate(trajectory.messages):
         train = message.role == "assistant" and index >= trajectory.context_len and index > seen.goal_index
+        train = train and (said is None or index in said)
         calls = [call for call in seen.calls if call.at == index]
         if train and calls:
             closing = index == len(trajectory.messages) - 1
             fine = {"empty", "unanswered"} if closing else {"empty"}  # the call that ends a task may get no answer
             train = all(call.ok or call.transient or call.why in fine for call in calls)
-        if train and (holds_placeholder(message) or (message.text and false_claims(message.text, seen, before=index))):
+        if train and (holds_placeholder(message) or (message.text and _lies(message.text, seen, index))):
             train = False
         if train and not message.tool_calls and not message.text.strip():
             train = False
@@ -351,6 +356,10 @@ def success_sample(
         outcome_rev=outcome_rev,
         content_hash=content_hash(messages, trajectory.tools),
     )
+
+
+def _lies(text: str, seen: View, index: int) -> bool:
+    return bool(false_claims(text, seen, before=index) or waiting_claims(text, seen, before=index))
 
 
 def _writes(seen: View, messages: Sequence[TrainMessage]) -> bool:

@@ -43,7 +43,7 @@ class RulesDetector:
         )
         notes = [why, *(signal.detail for signal in found[:6])]
         if not recoverable:
-            notes.append("no call brought anything back, so there is nothing to set a goal by")
+            notes.append(_nothing(trajectory))
         return Analysis(
             trajectory_id=trajectory.trajectory_id,
             failure_type=kind,
@@ -55,6 +55,15 @@ class RulesDetector:
             explanation="; ".join(dict.fromkeys(note for note in notes if note))[:2000],
             method=self.name,
         )
+
+
+def _nothing(trajectory: Trajectory) -> str:
+    """Why there is nothing to set a goal by."""
+    nested = {step.agent_path for step in trajectory.steps if step.agent_path and step.actions}
+    if nested and not any(step.actions for step in trajectory.root_steps):
+        named = ", ".join(sorted(nested)[:5])
+        return f"all calls are those of nested agents ({named}), and no one of them held the whole conversation"
+    return "no call brought anything back, so there is nothing to set a goal by"
 
 
 _Found = tuple[FailureType, int | None, str, tuple[int, ...]]

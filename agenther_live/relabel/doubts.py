@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from agenther_live.relabel.calls import name_words
-from agenther_live.relabel.confirm import confirmed
+from agenther_live.relabel.confirm import confirmed, says_another
 from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, revealed, synonyms
-from agenther_live.relabel.lexicon import STEERING, WRITING
-from agenther_live.relabel.mentions import content_words, stem
+from agenther_live.relabel.lexicon import WRITING
+from agenther_live.relabel.mentions import content_words, stem, words
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.predicates import compile_goal, phrase_start
 from agenther_live.relabel.rows import tables
@@ -18,9 +18,12 @@ __all__ = ["doubts", "proofs"]
 
 _RULE = re.compile(
     r"\b(?:never|not|no|cannot|only|unless|without|before|until|must|may|except|require[sd]?|approval|permission|confirm\w*|"
-    r"first|limit\w*|at most|maximum|exceed\w*|forbidden|prohibited)\b|n['’]t\b",
+    r"first|limit\w*|at most|maximum|exceed\w*|forbidden|prohibited|needs?|above|below|over|under|up to|"
+    r"(?:more|less) than|manager\w*|supervisor\w*|eligible)\b|n['’]t\b",
     re.IGNORECASE,
 )
+_OWNING = frozenset(("a", "an", "her", "his", "its", "my", "our", "that", "the", "their", "this", "your"))
+_ID = re.compile(r"(?:id|ids|number|#\S+|[A-Za-z]+-?\d\S*)", re.IGNORECASE)
 _DEEDS = frozenset(stem(word) for word in WRITING)
 
 
@@ -58,10 +61,26 @@ def _every_word(ground: Ground) -> Iterator[Fault]:
         start = phrase_start(goal, each)
         goal = goal[:start] + " " * (each.end - start) + goal[each.end :]
     for word in content_words(goal):
-        if word in deeds:
-            yield Fault("rules:deeds", f"the goal says “{word}”, and no call did that")
+        if word in deeds and not _named(goal, word):
+            yield Fault("rules:deeds", f"the goal says “{_written(goal, word)}”, and no call did that")
         if word not in known and word not in {stem(other) for other in known}:
-            yield Fault("rules:words", f"nothing in the run knows the word “{word}” of the goal")
+            yield Fault("rules:words", f"nothing in the run knows the word “{_written(goal, word)}” of the goal")
+
+
+def _named(goal: str, stemmed: str) -> bool:
+    """Whether a word that could be a deed is a thing wherever a goal says it: 'order id', 'order A-1', 'my order'."""
+    text = [(match.group(), stem(match.group().casefold())) for match in re.finditer(r"[\w#-]+", goal)]
+    places = [place for place, (_, stemmed_too) in enumerate(text) if stemmed_too == stemmed]
+    return bool(places) and all(
+        (place and text[place - 1][0].casefold() in _OWNING)
+        or (place + 1 < len(text) and _ID.fullmatch(text[place + 1][0]) is not None)
+        for place in places
+    )
+
+
+def _written(goal: str, stemmed: str) -> str:
+    """The word of a goal as it stands there."""
+    return next((word for word in words(goal) if stem(word) == stemmed), stemmed)
 
 
 def _every_argument(ground: Ground) -> Iterator[Fault]:
@@ -78,12 +97,7 @@ def _every_argument(ground: Ground) -> Iterator[Fault]:
         if not call.ok or call.at not in trained:
             continue
         for key, value in call.args.items():
-            if (
-                key.casefold() in STEERING
-                or isinstance(value, bool)
-                or not isinstance(value, str | int | float)
-                or value == ""
-            ):
+            if call.steers(key) or isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
                 continue
             if revealed(ground.knowledge, str(value), call):
                 continue
@@ -110,6 +124,13 @@ def _confirmed(ground: Ground) -> Iterator[Fault]:
                 yield Fault("rules:unconfirmed", f"the result of {call.name} does not say that it was done")
 
 
+def _echoed(ground: Ground) -> Iterator[Fault]:
+    """T: what came back is about what was asked for, and not about another city or with another priority."""
+    for call in ground.calls:
+        if call.ok and ground.candidate.messages[call.at].train and (other := says_another(call)) is not None:
+            yield Fault("rules:echo", f"the result of {call.name} has another {other[0]}: {other[1]}"[:300])
+
+
 def _allowed(ground: Ground) -> Iterator[Fault]:
     """W: no rule of the system prompt speaks of the action that was taken; what it allows rules cannot read."""
     prompts = [m.text for m in ground.case.view.messages if m.role in ("system", "developer")]
@@ -118,8 +139,9 @@ def _allowed(ground: Ground) -> Iterator[Fault]:
         if not call.ok or call.kind != "write":
             continue
         verbs = {stem(part) for part in name_words(call.name) if part in WRITING}
+        things = {stem(part) for part in name_words(call.name)} - verbs
         for sentence in sentences:
-            if (verbs | synonyms(verbs)) & set(content_words(sentence)):
+            if (verbs | synonyms(verbs) | things) & set(content_words(sentence)):
                 yield Fault("rules:allowed", f"the system prompt has a rule about it: “{sentence.strip()[:120]}”")
 
 
@@ -172,6 +194,7 @@ _DOUBTS = (
     _every_argument,
     _every_predicate,
     _confirmed,
+    _echoed,
     _allowed,
     _unread,
     _one_turn,

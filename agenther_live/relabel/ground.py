@@ -11,14 +11,16 @@ from typing import Literal
 
 from agenther_live.relabel.calls import Call, name_words, scalars
 from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.lexicon import COUNT_WORDS, CURRENCIES, TIME_WORDS
-from agenther_live.relabel.mentions import Mention, find_mentions, number, stem
+from agenther_live.relabel.lexicon import COUNT_WORDS, CURRENCIES, GERMAN, TIME_WORDS
+from agenther_live.relabel.mentions import Mention, find_mentions, number, stem, words
 from agenther_live.relabel.rows import is_money
 
-__all__ = ["field_conflict", "leaked", "ungrounded"]
+__all__ = ["field_conflict", "field_in_text", "leaked", "ungrounded"]
 
 _MONEY = re.compile(r"[$€£]|\b(?:eur|usd|gbp|chf|euros?|dollars?|pounds?)\b", re.IGNORECASE)
-_TIME = re.compile(r"^\s*(?:-\s*)?(?:business |working )?(?:days?|hours?|hrs?|minutes?|mins?|weeks?)\b", re.IGNORECASE)
+_TIME = re.compile(
+    r"^\s*(?:-\s*)?(?:business |working )?(?:days?|hours?|hrs?|minutes?|mins?|weeks?|months?|years?)\b", re.IGNORECASE
+)
 
 Field = Literal["money", "time", "count", "other"]
 
@@ -33,7 +35,13 @@ def ungrounded(goal: str, knowledge: Knowledge, excused: Iterable[int] = ()) -> 
         and mention.norm not in CURRENCIES
         and not knowledge.shown(mention, "input", "seen")
         and not _by_words(mention, knowledge)
+        and not (mention.kind == "name" and " " not in mention.norm and _german(goal))
     ]
+
+
+def _german(goal: str) -> bool:
+    """Whether a goal is in German, where a capital makes no name: every noun has one."""
+    return len(GERMAN.intersection(words(goal))) >= 3
 
 
 def _by_words(mention: Mention, knowledge: Knowledge) -> bool:
@@ -72,7 +80,7 @@ def field_conflict(goal: str, calls: Sequence[Call], excused: Iterable[int] = ()
     for mention in find_mentions(goal):
         if mention.kind != "number" or mention.start in proven:
             continue
-        wanted = _field_in_text(goal, mention)
+        wanted = field_in_text(goal, mention)
         shown = {kind for call in calls for kind in _fields(call).get(mention.norm, ())}
         if not shown or wanted in shown or "other" in shown:
             continue
@@ -94,7 +102,8 @@ def _fields(call: Call) -> dict[str, set[Field]]:
     return found
 
 
-def _field_in_text(goal: str, mention: Mention) -> Field:
+def field_in_text(goal: str, mention: Mention) -> Field:
+    """What a number of a text is, by the words around it."""
     before, behind = goal[max(0, mention.start - 5) : mention.start + 1], goal[mention.end : mention.end + 18]
     if _MONEY.search(before) or re.match(
         r"\s?(?:[$€£]|(?:eur|usd|gbp|chf|euros?|dollars?|pounds?)\b)", behind, re.IGNORECASE

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from agenther_live.relabel.calls import Call, name_words
 from agenther_live.relabel.counting import count_told, rows_counted, table_nouns
 from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS, STEERING, SYNONYMS
+from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS, SYNONYMS
 from agenther_live.relabel.mentions import fold, stem
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.predicates import Bound, Count, Predicate, compile_goal, holds, is_best
 from agenther_live.relabel.rows import Row, Selection, Table, same, select, tables
 from agenther_live.relabel.sets import HowMany, OneOf
+from agenther_live.relabel.told import tells_another
 
 __all__ = ["SAID", "Fault", "Ground", "evaluate", "ground_of", "number_asked", "proven_places", "revealed", "synonyms"]
 
@@ -76,7 +77,7 @@ def _chosen(calls: Sequence[Call], knowledge: Knowledge, candidate: Candidate) -
     writes = [call for call in calls if call.ok and call.kind != "read"]
     for call in writes:
         for param, value in call.args.items():
-            if isinstance(value, str) and param.casefold() not in STEERING and revealed(knowledge, value, call):
+            if isinstance(value, str) and not call.steers(param) and revealed(knowledge, value, call):
                 known = f"chose {param}"  # the same for every goal: all calls before it are in every span that has it
                 if known not in call.cache:
                     call.cache[known] = select(call, param, [c for c in calls if c.number < call.number])
@@ -121,7 +122,11 @@ def evaluate(ground: Ground, each: Predicate) -> bool | None:
         return None if not answers else all(answers)
     limits = [other for other in compile_goal(ground.candidate.goal) if isinstance(other, Bound)]
     answers = [answer for selection in ground.selections if (answer := is_best(each, selection, limits)) is not None]
-    return None if not answers else all(answers)
+    if answers:
+        return all(answers)
+    told = ground.candidate.proposal.final_answer or ""
+    acted = any(call.ok and call.kind != "read" for call in ground.calls)
+    return False if not acted and tells_another(each, ground.candidate.goal, told, ground.calls, limits) else None
 
 
 def chosen_rows(ground: Ground) -> list[Row]:

@@ -11,6 +11,7 @@ from agenther_live.labels import Relabeling, Verdict
 from agenther_live.relabel.borrowed import borrowed, style_of, theirs_alone
 from agenther_live.relabel.calls import view
 from agenther_live.relabel.checks import refute
+from agenther_live.relabel.conducted import conducted, moved
 from agenther_live.relabel.demonstrate import demonstrate, hindsight_sample
 from agenther_live.relabel.detect import RulesDetector
 from agenther_live.relabel.extract import RulesExtractor
@@ -62,14 +63,32 @@ async def relabel(
         TerminalModelError: a model refuses for good (key, name, request); nothing else will work until that is mended.
         SpendCapReached: the day's budget is used up.
     """
+    run = conducted(trajectory)
     policy = (policy or Policy()).of_agent(trajectory.agent)
+    found = await _relabel(
+        run, outcome, outcome_rev, relabeler, judges, detector or RulesDetector(), extractor, policy, others
+    )
+    return moved(found, len(trajectory.messages) - len(run.messages))
+
+
+async def _relabel(
+    trajectory: Trajectory,
+    outcome: Outcome,
+    outcome_rev: int,
+    relabeler: Relabeler | None,
+    judges: Sequence[Judge],
+    detector: Detector,
+    extractor: Extractor | None,
+    policy: Policy,
+    others: Sequence[UserGoal],
+) -> Relabeling:
     trip = Trip(trajectory, outcome_rev)
     if outcome.label != "failure":
         return trip.ends("rejected", "not_failed", f"the outcome is {outcome.label}: only failures are relabeled")
     seen = view(trajectory, policy.tool_kinds)
     try:
         # Stage 1: what went wrong, and is there anything to learn?
-        trip.analysis = found = await (detector or RulesDetector()).detect(trajectory, outcome, seen, policy)
+        trip.analysis = found = await detector.detect(trajectory, outcome, seen, policy)
         if not found.recoverable:
             return trip.ends("rejected", "irrecoverable", found.explanation)
         if found.weight < policy.delta:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 __all__ = [
     "AFFIRMING",
+    "BEGINNINGS",
     "CARRIERS",
     "COUNT_WORDS",
     "CURRENCIES",
     "DELIVERING",
     "DONE",
     "FINISHING",
+    "GERMAN",
     "GOAL_WORDS",
     "HANDING_OVER",
     "HIGHER",
@@ -29,7 +31,9 @@ __all__ = [
     "STEERING",
     "STOPWORDS",
     "SYNONYMS",
+    "THINGS_TOO",
     "TIME_WORDS",
+    "UNDOING",
     "WRITING",
 ]
 
@@ -53,17 +57,18 @@ WRITING = _words(
     """
     accept activate add adjust append apply approve archive assign authorize block book buy cancel change charge
     checkout close commit configure confirm copy create deactivate delete deploy disable edit enable enroll exchange
-    execute file forward grant import insert install invite issue merge modify move open order pay place post
-    publish purchase push put register reject remove rename replace reply reschedule reserve reset restart return
-    revoke run save schedule sell send set share ship sign start stop submit subscribe swap transfer unsubscribe
-    update upgrade upload withdraw write
+    dispatch erase execute file forward grant import insert install invite issue merge modify move notify open order
+    pay place post publish purchase push put reassign redeem refund register reimburse reject remove rename reopen
+    replace reply reschedule resend reserve reset restart restore return revoke run save schedule sell send set share
+    ship sign start stop submit subscribe suspend swap terminate transfer unblock unlock unsubscribe update upgrade
+    upload upsert waive withdraw write
     """
 )
 
 # Nouns that end the names of tools that only look ('shipping_quote').
 READ_NOUNS = _words(
     """
-    availability balance details forecast history info information lookup quote search status
+    availability balance details forecast history info information lookup policies policy quote search status
     """
 )
 
@@ -86,7 +91,18 @@ PUT_OFF = _words(
 
 # Flags of a record that say whether it was done, and those that say that it was not really.
 AFFIRMING = _words("accepted approved complete completed confirmed done executed ok placed processed success succeeded")
-NOT_REALLY = _words("draft dry pending preview required requires sandbox simulated simulation test")
+NOT_REALLY = _words(
+    """
+    blocked declined denied draft dry expired failed ignored pending preview rejected required requires sandbox
+    simulated simulation skipped test
+    """
+)
+
+# Verbs of tools that take back what another one did.
+UNDOING = _words("cancel delete remove revert revoke rollback terminate undo withdraw")
+
+# Verbs that are nouns as well: 'refund_status' looks, 'refund_order' does.
+THINGS_TOO = _words("order refund")
 
 # A text agent's way to say "this is my answer"; no tool of the world.
 FINISHING = _words(
@@ -128,6 +144,35 @@ OPENING_WORDS = _words(
     search second see select sell send set ship show someone sort start state submit suggest sum summarise summarize
     sure tell thank thanks there's third thought today today's tomorrow track transfer translate try turn update
     upgrade urgent verify view visit weekly what's where's who's work write
+    """
+)
+
+# Words that begin sentences of requests, and are no names there. Elsewhere they mean what they mean.
+BEGINNINGS = (
+    OPENING_WORDS
+    | READING
+    | WRITING
+    | _words(
+        """
+        although anyway because besides despite either every instead log mark maybe meanwhile my note otherwise perhaps
+        regarding since sorry still unfortunately whatever yesterday
+        bitte danke du es gib gibt guten hallo ich ihr ihre könnt könnten können liebe mein meine moin sehr sie
+        suche und wann warum was welche welcher welches wer wie wieviele wir wo zeig zeige
+        auriez avez bonjour combien donnez est-ce il je merci où peux-tu pourquoi pourriez pouvez puis quand quel
+        quelle quelles quels qui s'il veuillez vous
+        buenas buenos cuál cuáles cuándo cuánto cuántos cuántas dónde gracias hola me necesito podría podrías por
+        puede puedes qué quiero quisiera
+        buongiorno ciao dove grazie mi potrebbe puoi quale quali quando quanti quanto vorrei
+        alsjeblieft graag hoe hoeveel ik kunt kun waar welke wil
+        """
+    )
+)
+
+# Words that tell German, where every noun has a capital.
+GERMAN = _words(
+    """
+    am auf aus bei bitte das dem den der des die dir ein eine einem einen einer es für gibt haben hat ich ihr ihre im
+    ist kann können mein meine mich mir mit nach nicht oder sie sind und uns vom von was welche wie wir wurde zu zum zur
     """
 )
 
@@ -231,7 +276,7 @@ SYNONYMS = tuple(
         "update change modify edit adjust",
         "delete remove clear",
         "create make add set open",
-        "return refund send",
+        "return refund reimburse send",
         "pay transfer settle",
     )
 )

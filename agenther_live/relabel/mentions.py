@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Literal
 
-from agenther_live.relabel.lexicon import OPENERS, STOPWORDS
+from agenther_live.relabel.lexicon import BEGINNINGS, OPENERS, STOPWORDS
 
 __all__ = ["Mention", "content_words", "figures", "find_mentions", "fold", "number", "stem", "words"]
 
@@ -235,6 +235,7 @@ def _time(match: re.Match[str]) -> str | None:
 
 
 _SENTENCE_END = re.compile(r"(?:[.!?:;\n]['\")\]]*\s*|^\s*|[-*•]\s+)$")
+_FIRST = OPENERS | BEGINNINGS
 _NAME_LINK = frozenset(("of", "the", "and", "&", "de", "la", "van", "von", "der", "for", "in"))
 
 
@@ -266,7 +267,7 @@ def _take_names(text: str, taken: bytearray, found: list[Mention]) -> None:
         capital = token[0].isupper() and free
         at_start = bool(_SENTENCE_END.search(text[max(0, match.start() - 6) : match.start()]))
         bare = token.casefold().removesuffix("'s").removesuffix("’s")
-        if capital and bare in OPENERS and (at_start or token.casefold() in STOPWORDS) and not run:
+        if capital and not run and ((at_start and bare in _FIRST) or token.casefold() in STOPWORDS):
             continue
         if capital or (run and free and bare in _NAME_LINK and token.islower()):
             run.append(match)

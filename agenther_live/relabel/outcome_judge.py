@@ -13,6 +13,7 @@ from agenther_live.ids import content_hash
 from agenther_live.relabel import prompts
 from agenther_live.relabel.ask import ask
 from agenther_live.relabel.calls import view
+from agenther_live.relabel.conducted import conducted
 from agenther_live.relabel.missed import noted
 from agenther_live.relabel.models import ChatModel, Policy, Refused, Unanswered
 from agenther_live.relabel.quoting import visible
@@ -49,7 +50,8 @@ class OutcomeJudge:
         policy = policy.of_agent(trajectory.agent)
         value, comment = None, ""
         try:
-            reply = await ask(self.model, prompts.outcome_prompt(view(trajectory, policy.tool_kinds), policy), policy)
+            seen = view(conducted(trajectory), policy.tool_kinds)
+            reply = await ask(self.model, prompts.outcome_prompt(seen, policy), policy)
         except (Unanswered, Refused) as error:
             value, comment = "unanswered", str(error)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from agenther_live.relabel.calls import name_words
 from agenther_live.relabel.mentions import fold
 
-__all__ = ["counts", "says_more", "was_limited"]
+__all__ = ["counts", "open_ended", "says_more", "was_limited"]
 
 _TOTAL_COUNT = ("total", "count", "total results", "total count", "n results", "num results", "n total")
 # How tools say that there were more rows: in the record itself, or in one of these beside the rows.
@@ -54,6 +54,12 @@ def says_more(result: Any, rows: int, *, deeper: bool = True) -> bool:
             if any(number > rows for number in told) or re.search(r"\b(?:truncated|not shown|omitted)\b", value):
                 return True
     return False
+
+
+def open_ended(result: Any) -> bool:
+    """Whether a record says which page it is, and nothing of how many there are or whether another follows."""
+    keys = {part for key in result for part in name_words(str(key))} if isinstance(result, dict) else set()
+    return bool(keys & {"page", "offset"}) and not keys & (_COUNTING | _MORE | _ALL)
 
 
 def was_limited(args: Mapping[str, Any], rows: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
@@ -29,7 +30,7 @@ __all__ = [
     "value_for",
 ]
 
-Topic = Literal["unit_price", "price", "time", "rating", "distance", "stock", "other"]
+Topic = Literal["unit_price", "price", "time", "date", "rating", "distance", "stock", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,13 @@ _SUPERLATIVE = re.compile(
     r"|(?P<rated>(?:highest|best|top)[- ]rated|(?:highest|best) rating)"
     r"|(?P<dear>most expensive|(?:highest|largest) (?:total |unit )?(?:price|cost|total))"
     r"|(?P<near>nearest|closest)"
-    r"|(?P<any>lowest|smallest|shortest|fewest|least|highest|largest|biggest|longest|greatest|earliest|latest|newest|oldest|"
+    r"|(?P<dated>most recent|latest|newest|oldest|earliest)(?:\s+(?P<when>[a-z]+))?"
+    r"|(?P<any>lowest|smallest|shortest|fewest|least|highest|largest|biggest|longest|greatest|"
     r"best|most|maximum|minimum|max|min)(?:\s+(?P<noun>[a-z]+(?: [a-z]+)?))?)",
     re.IGNORECASE,
 )
-_LOW_WORDS = frozenset(["lowest", "smallest", "shortest", "fewest", "least", "earliest", "oldest", "minimum", "min"])
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}\S*)?$")
+_LOW_WORDS = frozenset(["lowest", "smallest", "shortest", "fewest", "least", "minimum", "min"])
 
 
 @lru_cache(maxsize=4096)
@@ -143,6 +146,8 @@ def compile_goal(goal: str) -> tuple[Predicate, ...]:
     for match in _SUPERLATIVE.finditer(goal):
         if taken[match.start()]:
             continue  # "at most", "minimum of 3"
+        if match["dated"] and goal[: match.start()].casefold().endswith("at the "):
+            continue  # "by Friday at the latest"
         before = goal[max(0, match.start() - 3) : match.start()].casefold()
         if match["any"] and (
             before == "at " or (match["any"].casefold() in ("max", "min", "most") and not match["noun"])
@@ -231,6 +236,9 @@ def _superlative(match: re.Match[str]) -> Superlative:
         return Superlative("rating", True, "", match.start(), match.end())
     if match["near"]:
         return Superlative("distance", False, "", match.start(), match.end())
+    if match["dated"]:
+        first = match["dated"].casefold() in ("oldest", "earliest")
+        return Superlative("date", not first, (match["when"] or "").casefold(), match.start(), match.end("dated"))
     word = match["any"].casefold()
     noun = (match["noun"] or "").casefold()
     return Superlative("other", word not in _LOW_WORDS, noun, match.start(), match.end("any"))
@@ -265,6 +273,8 @@ def value_for(row: Row, topic: Topic, *, noun: str = "", unit: str = "") -> floa
             in (["total"], ["total", "price"], ["total", "cost"], ["total", "amount"], ["grand", "total"])
         }
         return _only(totals or {name: cell for name, cell in prices.items() if name not in each})
+    if topic == "date":
+        return value_for(row, "other", noun=noun) if noun and _named(cells, noun) else _moment(row, noun)
     if topic == "other":
         wanted = {stem(word) for word in noun.split()}
         return _only(
@@ -282,6 +292,25 @@ def value_for(row: Row, topic: Topic, *, noun: str = "", unit: str = "") -> floa
         }
         return _only(exact)
     return _only(found)
+
+
+def _named(names: Iterable[str], noun: str) -> bool:
+    return any(stem(noun) in {stem(word) for word in name_words(name)} for name in names)
+
+
+def _moment(row: Row, noun: str) -> float | None:
+    """When a row was, in days: by the one column of dates, or the one that is named like the thing ('ordered_on')."""
+    found: dict[str, float] = {}
+    for name, cell in row.cells.items():
+        if isinstance(cell, str) and _DATED.match(cell):
+            try:
+                at = datetime.fromisoformat(cell)
+            except ValueError:
+                return None
+            at = (at if at.tzinfo is None else at.astimezone(UTC)).replace(tzinfo=None)
+            found[name] = at.toordinal() + (at.hour * 3600 + at.minute * 60 + at.second) / 86_400
+    own = {name: at for name, at in found.items() if noun and _named([name], noun)}
+    return _only(own or found)
 
 
 def _only(cells: dict[str, float]) -> float | None:

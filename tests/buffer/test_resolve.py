@@ -60,6 +60,17 @@ def test_a_second_resume_of_one_checkpoint_forks_with_what_it_shares() -> None:
     assert found == {"a": (["a", "b"], "finished"), "c": (["a", "c"], "error")}
 
 
+def test_a_fork_that_a_block_began_shares_no_run_twice() -> None:
+    found = groups(
+        head("a", 1, resumes="c1"),
+        head("b", 2, resumes="c2"),
+        head("fork", 3, resumes="c2"),
+        head("c", 4, trajectory="fork", resumes="c1", status="interrupted", waits_at="c1"),
+        head("d", 5, resumes="c1", status="interrupted", waits_at="c2"),
+    )
+    assert found["fork"][0] == ["d", "c", "a", "fork"]
+
+
 def test_a_run_that_waits_at_the_same_checkpoint_again_is_no_fork() -> None:
     """Two interrupts in one node: the first answer leads back to the checkpoint that was there before."""
     found = groups(

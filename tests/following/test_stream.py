@@ -280,6 +280,10 @@ def test_what_was_given_is_noted_whether_it_is_committed_or_not(shop, tmp_path):
     list(stream(shop).rows())  # from the beginning, and what a checkpoint was called stays
     found = json.loads(note.read_bytes())
     assert (found["seq"], found["format"], found["policy_version"]) == (3, "trl_sft", "v7")
+    again = stream(shop)
+    next(again.rows())
+    again.commit(tmp_path / "checkpoint")
+    assert json.loads(note.read_bytes())["seq"] == 3
 
 
 def test_nobody_in_particular_leaves_no_note_and_is_remembered_by_shards(shop):
@@ -353,8 +357,14 @@ def test_shards_that_may_only_be_read_can_be_followed(shop, tmp_path, caplog):
     shutil.rmtree(shop.root / "consumers")
     (shop.root / "consumers").write_text("again")
     assert len(list(stream(shop, consumer=None).rows())) == 3
+    shop.sell(goods(3, 6))
+    assert len(list(reader.rows())) == 3
     reader.commit(tmp_path / "checkpoint")
     assert "cannot be noted beside the shards" in caplog.text
+    (shop.root / "consumers").unlink()
+    shop.sell(goods(6, 9))
+    last = list(reader.rows())[-1].seq
+    assert json.loads((shop.root / "consumers/a.json").read_bytes())["seq"] == last
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,18 @@ def test_a_bad_inner_line_is_skipped_and_counted_once(writer: Writer, folder: Pa
         assert batch.damage == {"bad_lines": 1}
         writer.close()
     assert not read_all(folder, batch.cursors).damage
+
+
+def test_facts_that_are_no_json_stop_no_reader(folder: Path) -> None:
+    writer = Writer(folder)
+    writer.append(run("a"))
+    writer.close()
+    [path] = segments(folder)
+    late = b'{"k":"f","r":"a","at":1,"f":[nonsense]}'  # of a writer that is not ours: its sum is right
+    with path.open("ab") as file:
+        file.write(b"%08x %b\n" % (zlib.crc32(late), late))
+    batch = read_all(folder)
+    assert (roots(batch), batch.loose, batch.damage) == (["a"], [], {"bad_lines": 1})
 
 
 def test_a_file_without_one_good_line_is_set_aside(folder: Path) -> None:

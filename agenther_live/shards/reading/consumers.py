@@ -66,12 +66,13 @@ class Checkpoints:
 
 
 def record(source: Source, consumer: str, cursor: Cursor, policy_version: str | None = None) -> None:
-    """Note beside the shards how far a consumer has read.
+    """Note beside the shards how far a consumer has read: what it was given before it went back stays given.
 
     Raises:
         ShardError: it cannot be written.
     """
-    note: dict[str, Any] = {"consumer": consumer, "format": cursor.format, "seq": cursor.seq, "at": time.time()}
+    seq = max(cursor.seq, _seq(_note(source, consumer), cursor.format))
+    note: dict[str, Any] = {"consumer": consumer, "format": cursor.format, "seq": seq, "at": time.time()}
     if policy_version is not None:
         note["policy_version"] = policy_version
     source.write(f"{CONSUMERS}/{consumer}.json", orjson.dumps(note) + b"\n")
@@ -84,7 +85,7 @@ def record_reading(source: Source, consumer: str, fmt: str, seq: int) -> None:
         ShardError: it cannot be written.
     """
     note = _note(source, consumer)
-    if note.get("format") != fmt or not isinstance(note.get("seq"), int) or note["seq"] < seq:
+    if _seq(note, fmt) < seq:
         note |= {"consumer": consumer, "format": fmt, "seq": seq, "at": time.time()}
         source.write(f"{CONSUMERS}/{consumer}.json", orjson.dumps(note) + b"\n")
 
@@ -131,3 +132,8 @@ def _note(source: Source, consumer: str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def _seq(note: Mapping[str, Any], fmt: str) -> int:
+    seq = note.get("seq")
+    return seq if note.get("format") == fmt and isinstance(seq, int) else 0

@@ -105,6 +105,7 @@ class ShardStream:
         self._versioned: set[int] = set()
         self._pool: Pool | None = None  # what the replay draws from; None where it must be made anew
         self._noted = 0.0 if consumer is not None else math.inf  # up to this shard it is noted that rows were given
+        self._refused = False  # the last such note
         self._stopped = False
         self._pid = os.getpid()
 
@@ -400,13 +401,14 @@ class ShardStream:
 
     def _note_reading(self, seq: int) -> None:
         """Note that rows of a shard are given, before the first one is: whoever reads may never commit."""
-        told = self._tell(lambda: record_reading(self.source, self._name(), self.format, seq))
-        self._noted = seq if told else math.inf  # shards that may only be read: said once
+        level = logging.DEBUG if self._refused else logging.WARNING  # shards that may only be read: said once
+        self._refused = not self._tell(lambda: record_reading(self.source, self._name(), self.format, seq), level)
+        self._noted = seq
 
-    def _tell(self, note: Callable[[], None]) -> bool:
+    def _tell(self, note: Callable[[], None], level: int = logging.WARNING) -> bool:
         try:
             note()
         except ShardError as error:  # shards that may only be read; the checkpoint holds what counts
-            logger.warning("it cannot be noted beside the shards that %s has read: %s", self.consumer, error)
+            logger.log(level, "it cannot be noted beside the shards that %s has read: %s", self.consumer, error)
             return False
         return True

@@ -13,6 +13,7 @@ from typing import Any
 from agenther_live.ids import content_hash
 from agenther_live.labels import Analysis, Sample, TrainMessage
 from agenther_live.relabel.calls import view
+from agenther_live.relabel.conducted import spoken
 from agenther_live.relabel.demonstrate import holds_placeholder
 from agenther_live.shards.files.heldout import normalise
 from agenther_live.shards.rows.canonical import RowRefused, prompt_end
@@ -45,11 +46,13 @@ def failure(trajectory: Trajectory, outcome_rev: int, analysis: Analysis | None 
     """
     if _CUT_FLAGS.intersection(trajectory.flags):
         return None
+    trajectory = spoken(trajectory)
     at = view(trajectory).goal_index
     if at is None or not trajectory.goal.strip():
         return None
+    said = {step.message_index for step in trajectory.root_steps} if trajectory.steps else None
     messages = tuple(
-        TrainMessage(message=message, train=index > at and _marked(message))
+        TrainMessage(message=message, train=index > at and (said is None or index in said) and _marked(message))
         for index, message in enumerate(trajectory.messages)
     )
     if not any(item.train for item in messages):
