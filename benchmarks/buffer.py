@@ -2,9 +2,10 @@
 
 Trajectories have ten tool calls of about 250 characters. The first 1,000 come through the journal, and are settled and
 relabeled; they are then copied, under other ids, to the size asked for. Each size is measured by a process of its own,
-so that its memory is that of a worker, not of the copying. Ratios are taken within one run.
+so that its memory is that of a worker, not of the copying. All of them stay, and each question goes to one after the
+other, since the speed of a machine changes within minutes: a ratio compares what was measured within seconds.
 
-    python benchmarks/buffer.py [--sizes 10000 100000] [--full] [--json FILE]
+    python benchmarks/buffer.py [--sizes 10000 100000] [--full] [--ticks 60] [--json FILE]
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import cProfile
 import itertools
 import json
+import os
 import pstats
 import re
 import shutil
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,7 @@ from agenther_live.buffer.upkeep import retention
 from agenther_live.collecting import seldom_collected
 from agenther_live.journal import Reader, Writer
 from agenther_live.settings import load_settings
-from benchmarks.common import machine, save, show
+from benchmarks.common import interval, machine, save, show
 from tests.buffer.journal_facts import at, batch, feedback, run
 from tests.buffer.labels_made import relabeled
 
@@ -133,17 +136,6 @@ def grow(buffer: Buffer, have: int, want: int) -> None:
                     tx.connection.exec_driver_sql(f"INSERT INTO {table.fullname} ({columns}) SELECT {values} FROM base")
 
 
-def timed(action: Callable[[], Any], times: int) -> tuple[float, float]:
-    """The median of wall and CPU milliseconds."""
-    walls, cpus = [], []
-    for _ in range(times):
-        wall, cpu = time.perf_counter(), time.process_time()
-        action()
-        walls.append((time.perf_counter() - wall) * 1e3)
-        cpus.append((time.process_time() - cpu) * 1e3)
-    return statistics.median(walls), statistics.median(cpus)
-
-
 def peak_mb() -> int:
     """Give the most that this process had in memory; what `getrusage` says begins with that of its parent."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -156,23 +148,16 @@ def worker(folder: Path) -> Live:
     )
 
 
-def measure(folder: Path, size: int, times: int) -> dict[str, Any]:
-    """All that is asked of a buffer of this size, in a process that does nothing else."""
-    path = folder / "buffer.duckdb"
+def serve(folder: Path, size: int) -> None:
+    """Do what the lines of the standard input name, one at a time, and print what each took."""
     live = worker(folder)
     buffer = live.buffer
     number = itertools.count(10_000_000)
+    keys = itertools.count(BASE // 2)
     now = at(1e6) + timedelta(seconds=1)
-    row: dict[str, Any] = {"trajectories": size}
+    tight = buffer.settings.model_copy(update={"history_trajectories": size - 3 * BASE})
 
-    def note(name: str, wall: float, cpu: float) -> None:
-        row[f"{name}, ms"], row[f"{name}, CPU ms"] = round(wall, 1), round(cpu, 1)
-
-    def over(prepared: Callable[[], Callable[[], Any]]) -> tuple[float, float]:
-        once = [timed(prepared(), 1) for _ in range(times + 1)][1:]  # the first one warms up
-        return statistics.median(wall for wall, _ in once), statistics.median(cpu for _, cpu in once)
-
-    def tick() -> Callable[[], None]:
+    def tick() -> Callable[[], Any]:
         new = [facts(next(number), start=1e6) for _ in range(100)]
         found = batch(
             new, [feedback(trajectory_id=one.root_key, success=False, feedback_id=f"fb-{one.root_key}") for one in new]
@@ -193,50 +178,135 @@ def measure(folder: Path, size: int, times: int) -> dict[str, Any]:
             live.feedback(trajectory_id=one.root_key, success=True)
         return live.tick
 
-    def ask(query: str) -> Callable[[], Any]:
-        return lambda: buffer.sql(query)
+    def ask(query: str) -> Callable[[], Callable[[], Any]]:
+        return lambda: lambda: buffer.sql(query)
 
-    note("tick of 100", *over(tick))
-    note("whole tick of 100", *over(whole_tick))
-    note("idle tick", *timed(live.tick, times))
-    looks = {
-        "by id": lambda: buffer.trajectory(f"{BASE // 2:08d}"),
-        "draw 256": lambda: buffer.sample(256, strategy="prioritized"),
-        "status": lambda: buffer.status(now=now),
+    def forget(some: int) -> Callable[[], Callable[[], Any]]:
+        def work() -> None:
+            with buffer.writing() as tx:
+                gone = retention.forget_some(tx, tight, moment=now, now=now, limit=some)
+            assert gone.trajectories == some, gone
+
+        return lambda: work
+
+    actions: dict[str, Callable[[], Callable[[], Any]]] = {  # each prepares, and gives what is timed
+        "tick of 100": tick,
+        "whole tick of 100": whole_tick,
+        "idle tick": lambda: live.tick,
+        "by id": lambda: lambda: buffer.trajectory(f"{BASE // 2:08d}"),
+        "draw 256": lambda: lambda: buffer.sample(256, strategy="prioritized"),
+        "status": lambda: lambda: buffer.status(now=now),
         "success_rates": ask("FROM success_rates"),
         "funnel": ask("FROM funnel"),
         "failure types": ask("SELECT failure_type, count(*) FROM failures GROUP BY ALL"),
+        "delete a thread": lambda: lambda: live.delete(thread_id=f"t{next(keys)}", compact=False),
+        "forget 100": forget(100),
+        "forget 1,000": forget(1000),
     }
-    for name, action in looks.items():
-        note(f"{name}, opening too", *timed(action, times))
-    with buffer.hold(wide=True):
-        for name, action in looks.items():
-            action()
-            note(name, *timed(action, times))
-    row["KB per trajectory"] = round(path.stat().st_size / size / 1e3, 2)
-    row["peak RSS MB"] = peak_mb()
-    keys = itertools.count(BASE // 2)
-    note("delete a thread", *timed(lambda: live.delete(thread_id=f"t{next(keys)}", compact=False), 2))
-    tight = buffer.settings.model_copy(update={"history_trajectories": size - 3 * BASE})
-    with buffer.hold():
-        for name, some in (("forget 100", 100), ("forget 1,000", 1000)):
-
-            def forget(some: int = some) -> None:
-                with buffer.writing() as tx:
-                    gone = retention.forget_some(tx, tight, moment=now, now=now, limit=some)
-                assert gone.trajectories == some, gone
-
-            note(name, *timed(forget, 2))
-    row["peak RSS MB, with upkeep"] = peak_mb()
-    live.close()
-    return row
+    print(flush=True)
+    with live, ExitStack() as held:
+        for line in sys.stdin:
+            took: Any = None
+            name = line.strip()
+            if name == "release":
+                held.close()
+            elif name in ("hold", "hold wide"):
+                held.enter_context(buffer.hold(wide=name == "hold wide"))
+            elif name == "size":
+                took = [round((folder / "buffer.duckdb").stat().st_size / size / 1e3, 2), peak_mb()]
+            else:
+                action = actions[name]()
+                wall, cpu = time.perf_counter(), time.process_time()
+                action()
+                took = [(time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3]
+            print(json.dumps(took), flush=True)
 
 
-def measured(folder: Path, size: int, times: int) -> dict[str, Any]:
-    command = [sys.executable, str(Path(__file__).resolve()), "--measure", str(folder), str(size), str(times)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
+class Size:
+    """A buffer of one size, and the process that works on it."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        command = [sys.executable, str(Path(__file__).resolve()), "--serve", str(folder), str(size)]
+        self.n = size
+        self.row: dict[str, Any] = {"trajectories": size}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._read()
+
+    def ask(self, name: str) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(name + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._read())
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the process of size {self.n} ended with {self._process.wait()}"
+        return line
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def in_turns(sizes: list[Size], name: str, times: int, *, shown: str = "", warm: int = 1) -> dict[str, Any]:
+    """Ask all sizes, one after the other, `times` times, after `warm` rounds that do not count.
+
+    Every size's row gets the medians. Gives the ratio of CPU between the last and the first size: of the means over
+    all rounds with its 95 % interval (a bootstrap over rounds), and the median of the rounds' ratios; and for each size
+    median, mean and largest, in milliseconds of CPU.
+    """
+    rounds: list[list[tuple[float, float]]] = []
+    for turn in range(warm + times):
+        order = sizes if turn % 2 else sizes[::-1]
+        took = {size.n: tuple(size.ask(name)) for size in order}
+        rounds.append([took[size.n] for size in sizes])
+    rounds = rounds[warm:]
+    shown = shown or name
+    found: dict[str, Any] = {"what": shown}
+    for index, size in enumerate(sizes):
+        walls, cpus = zip(*(one[index] for one in rounds), strict=True)
+        size.row[f"{shown}, ms"] = round(statistics.median(walls), 1)
+        size.row[f"{shown}, CPU ms"] = round(statistics.median(cpus), 1)
+        found[f"{size.n:,}"] = " / ".join(f"{f(cpus):.1f}" for f in (statistics.median, statistics.mean, max))
+    pairs = [[(one[0][1], one[-1][1])] for one in rounds]
+
+    def ratio(taken: Any) -> float:
+        return sum(large for _, large in taken) / max(1e-9, sum(small for small, _ in taken))
+
+    found["means"] = round(ratio([pair for [pair] in pairs]), 2)
+    found["95 %"] = interval(pairs, ratio, n=2000)
+    found["median of ratios"] = round(statistics.median(large / max(1e-9, small) for [(small, large)] in pairs), 2)
+    return found
+
+
+LOOKS = ("by id", "draw 256", "status", "success_rates", "funnel", "failure types")
+
+
+def measure(sizes: list[Size], times: int, ticks: int) -> list[dict[str, Any]]:
+    """All that is asked of buffers of these sizes, in turns."""
+    for size in sizes:
+        size.row["KB per trajectory"] = size.ask("size")[0]
+    found = [in_turns(sizes, name, ticks) for name in ("tick of 100", "whole tick of 100")]
+    found += [in_turns(sizes, "idle tick", times)]
+    found += [in_turns(sizes, name, times, shown=f"{name}, opening too") for name in LOOKS]
+    for hold, names in (("hold", ("by id", "draw 256")), ("hold wide", LOOKS[2:])):  # as each opens the file itself
+        for size in sizes:
+            size.ask(hold)
+        found += [in_turns(sizes, name, times) for name in names]
+        for size in sizes:
+            size.ask("release")
+    for size in sizes:
+        size.row["peak RSS MB"] = size.ask("size")[1]
+    found += [in_turns(sizes, "delete a thread", 2, warm=0)]
+    for size in sizes:
+        size.ask("hold")
+    found += [in_turns(sizes, name, 2, warm=0) for name in ("forget 100", "forget 1,000")]
+    for size in sizes:
+        size.ask("release")
+        size.row["peak RSS MB, with upkeep"] = size.ask("size")[1]
+    return found
 
 
 def main() -> None:
@@ -244,14 +314,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000], help="multiples of 1,000, ascending")
     parser.add_argument("--full", action="store_true", help="1,000,000 trajectories too (5 GB, ten minutes of CPU)")
-    parser.add_argument("--times", type=int, default=5, help="repetitions; medians are shown")
+    parser.add_argument("--times", type=int, default=7, help="repetitions; medians are shown")
+    parser.add_argument("--ticks", type=int, default=60, help="repetitions of a tick, of which a few are dear")
     parser.add_argument("--profile", action="store_true", help="show what ingest spends its time on, and stop")
     parser.add_argument("--folder", type=Path, help="where the files lie meanwhile; default: the temporary folder")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "SIZE", "TIMES"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "SIZE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(Path(arguments.measure[0]), *map(int, arguments.measure[1:]))))
+    if arguments.serve:
+        serve(Path(arguments.serve[0]), int(arguments.serve[1]))
         return
     PROFILE = arguments.profile
     sizes = sorted({*arguments.sizes, *([1_000_000] if arguments.full else [])})
@@ -269,31 +340,36 @@ def main() -> None:
             relabel_all(buffer)
         with worker(folder) as live:  # what is copied is published already: a tick is to publish what is new
             live.run_until_idle()
-        have, rows = BASE, []
+        have, homes = BASE, []
         for size in sizes:
             with buffer.hold():
                 grow(buffer, have, size)
             have = size
-            began = time.perf_counter()
-            kept = folder / "kept"
-            if size != sizes[-1]:  # what is measured changes a copy
-                kept.mkdir()
-                shutil.copyfile(path, kept / "buffer.duckdb")
-                shutil.copytree(folder / "home", kept / "home")
-            rows.append(measured(folder, size, arguments.times))
-            print(f"{size:,} measured in {time.perf_counter() - began:.0f} s", flush=True)
-            if size != sizes[-1]:
-                shutil.rmtree(folder / "home")
+            homes.append(folder / f"{size}")
+            if size == sizes[-1]:  # the last need not be copied
+                homes[-1].mkdir()
                 for name in ("buffer.duckdb", "home"):
-                    (kept / name).replace(folder / name)
-                kept.rmdir()
+                    (folder / name).replace(homes[-1] / name)
+            else:
+                shutil.copytree(folder / "home", homes[-1] / "home")
+                shutil.copyfile(path, homes[-1] / "buffer.duckdb")
+            print(f"{size:,} made", flush=True)
+        served = [Size(home, size) for home, size in zip(homes, sizes, strict=True)]
+        began = time.perf_counter()
+        turns = measure(served, arguments.times, arguments.ticks)
+        print(f"measured in turns in {time.perf_counter() - began:.0f} s; load {os.getloadavg()[1]:.1f}", flush=True)
+        for one in served:
+            one.close()
+        rows = [one.row for one in served]
         first, last = rows[0], rows[-1]
-        ratios = {name: round(last[name] / max(1, first[name]), 2) for name in first if name.endswith("CPU ms")}
         for name in first:
-            show_row = {f"{row['trajectories']:,}": row[name] for row in rows}
-            print(f"{name:32}", "  ".join(f"{size} → {value}" for size, value in show_row.items()))
-        show(f"CPU at {last['trajectories']:,} over that at {first['trajectories']:,}", [ratios])
-        save(arguments.json, {"ingest": ingested, "sizes": rows, "ratios": ratios})
+            print(f"{name:34}", "  ".join(f"{row['trajectories']:,} → {row[name]}" for row in rows))
+        show(
+            f"CPU ms of each size (median / mean / largest), and {last['trajectories']:,} over "
+            f"{first['trajectories']:,}: of the means, and the median of the ratios of turns",
+            turns,
+        )
+        save(arguments.json, {"ingest": ingested, "sizes": rows, "turns": turns})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

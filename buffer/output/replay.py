@@ -1,7 +1,6 @@
 """Draws for trainers: which samples to learn from next, by a documented chance, counted and logged.
 
-Ids are drawn first, in one look over narrow columns, and the payloads fetched by id: in one query it cost 22 times as
-much.
+Ids are drawn first, from narrow columns, and the payloads fetched by id: in one query it cost 22 times as much.
 
 A draw is without replacement. Each sample of the pool gets a clock −ln(u) / mass, and the first `n` clocks win
 (Efraimidis and Spirakis 2006), where u in (0, 1) is a hash of seed and sample id: the seed repeats a draw on an equal
@@ -12,13 +11,18 @@ pool, whatever order the rows stand in. The mass of a sample is 1 where the stra
 (freshness and decay as in Trinity-RFT; alpha and the importance weights as in Schaul et al. 2016). The probability of a
 sample is mass / Σ mass, its chance to be drawn first, and its importance weight (pool · probability)^−beta, divided by
 the largest of the draw.
+
+The pool is summed up in one look, and a second one reads only those who can win: a clock of at most t needs a u of at
+least exp(−t · the largest mass), which is a comparison of two whole numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import isfinite, log
+from math import exp, inf, isfinite, log, sqrt
 from typing import Any, Literal, get_args
 
 from sqlalchemy import select
@@ -28,7 +32,8 @@ from agenther_live.buffer.output.samples import load
 from agenther_live.buffer.schema import drawn, draws, sample_state
 from agenther_live.errors import BufferError, UsageError
 from agenther_live.ids import uuid7
-from agenther_live.labels import Sample
+from agenther_live.labels import Sample, SampleKind
+from agenther_live.trajectory import SampleState
 
 __all__ = ["FLOOR", "Draw", "Plan", "Strategy", "choose", "draw", "redraw"]
 
@@ -36,8 +41,9 @@ Strategy = Literal["uniform", "prioritized", "fifo", "recent"]
 FLOOR = 0.01  # no sample's chance is ever nothing: max_uses and max_staleness shut out, priorities do not
 _SEEDS = 2**63
 _MOST = 2**31 - 1  # what a column of the log holds; in seconds, 68 years
-_HEAP = 10_000  # more samples than these are sorted
-_Row = tuple[str, int, float, int | None]  # id, uses (0 where a place is known), mass, place
+_BITS = 2**53  # of a u, so that every one is a double strictly between 0 and 1
+_BY_AGE = {"fifo": "created_at, sample_id", "recent": "created_at DESC, sample_id DESC"}
+_Row = tuple[str, int, float, int | None]  # id, uses, mass, place
 
 
 @dataclass(frozen=True)
@@ -143,25 +149,35 @@ def choose(tx: Transaction, plan: Plan, *, now: datetime) -> tuple[int, list[Cho
 
 def _winners(tx: Transaction, plan: Plan, n: int, *, now: datetime) -> tuple[int, float, list[_Row]]:
     """Give the size of the pool, its whole mass, and the `n` rows that win, in order."""
-    source = f"FROM store.sample_state WHERE {_eligible(plan, now)}"
-    mass, clock = _mass(plan, now), _clock(plan.seed, tx)
-    place = "rowid" if _is_duckdb(tx) else "NULL"
-    if _is_duckdb(tx) and 0 < n <= _HEAP and plan.strategy in ("uniform", "prioritized"):
-        # One look at the whole pool, where an order needs two, and no second one at the winners: three heaps cost as
-        # much as one.
-        seen = f"SELECT sample_id, {mass} AS mass, {clock} AS clock, rowid AS place {source}"
-        won = ", ".join(f"arg_min({name}, clock / mass, {n})" for name in ("sample_id", "mass", "place"))
-        [(pool, total, *three)] = _ask(tx, f"SELECT count(*), sum(mass), {won} FROM ({seen})")
-        if not pool:
-            return 0, 0.0, []
-        return int(pool), float(total), [(key, 0, one, at) for key, one, at in zip(*three, strict=True)]
-    [(pool, total)] = _ask(tx, f"SELECT count(*), sum({mass}) {source}")
-    order = {"fifo": "created_at, sample_id", "recent": "created_at DESC, sample_id DESC"}.get(
-        plan.strategy, f"{clock} / {mass}, sample_id"
-    )
-    first = f"SELECT sample_id, uses, {mass}, {place} {source} ORDER BY {order} LIMIT {n}"
-    rows = _ask(tx, first) if pool and n else []
-    return int(pool), float(total or 0.0), [(key, uses, one, where) for key, uses, one, where in rows]
+    with _asked_for(tx, plan):
+        mass = _mass(plan, now, tx)
+        source = f"FROM store.sample_state WHERE {_eligible(plan, now)}"
+        sums = f"SELECT count(*), sum(mass), max(mass) FROM (SELECT {mass} AS mass {source}) AS pool"
+        [(pool, total, most)] = _ask(tx, sums)
+        if not pool or not n:
+            return int(pool), float(total or 0.0), []
+        columns = f"sample_id, uses, {mass}, {'rowid' if _is_duckdb(tx) else 'NULL'}"
+        if order := _BY_AGE.get(plan.strategy):
+            rows = _ask(tx, f"SELECT {columns} {source} ORDER BY {order} LIMIT {n}")
+        else:
+            until = n / total if 4 * n < pool else inf
+            rows = _first(tx, columns, source, _bits(plan.seed, tx), mass, n, expected=until, most=most)
+    return int(pool), float(total), [(key, uses, one, place) for key, uses, one, place, *_ in rows]
+
+
+def _first(
+    tx: Transaction, columns: str, source: str, bits: str, mass: str, n: int, *, expected: float, most: float
+) -> list[tuple[Any, ...]]:
+    """Give the `n` rows whose clocks are first. `expected`: until when so many would ring; `most`: the largest mass."""
+    until = expected * (1 + 4 / sqrt(n) + 4 / n)
+    clock = f"-ln((CAST({bits} AS DOUBLE PRECISION) + 0.5) / {_double(_BITS)}) / ({mass})"
+    while True:
+        least = max(0, int(exp(-until * most) * _BITS) - 2)  # however it is rounded, a smaller u comes too late
+        can = f"SELECT {columns}, {clock} AS clock {source} AND {bits} >= {least}"
+        rows = _ask(tx, f"{can} ORDER BY clock, sample_id LIMIT {n}")
+        if not least or (len(rows) == n and rows[-1][-1] < until):
+            return rows
+        until *= 4  # fewer rang than were expected
 
 
 def _count_uses(tx: Transaction, chosen: list[Chosen], *, now: datetime) -> None:
@@ -207,39 +223,56 @@ def _drawn(
     )
 
 
-DEMONSTRATIONS = "kind IN ('hindsight', 'success')"  # what preferences are made of them is not drawn
+def _none_of(column: str, values: set[str]) -> str:
+    return " AND ".join(f"{column} <> '{value}'" for value in sorted(values))
+
+
+# What is not there is said: DuckDB then passes over whole row groups, where IN compares each text.
+DEMONSTRATIONS = _none_of("kind", {*get_args(SampleKind)} - {"hindsight", "success"})  # no preferences are drawn
+_ALIVE = _none_of("state", {*get_args(SampleState)} - {"pending", "emitted"})
+
+
+@contextmanager
+def _asked_for(tx: Transaction, plan: Plan) -> Iterator[None]:
+    """Look once at what the user's condition means: it joins wide tables, and is asked for twice."""
+    if plan.where is None:
+        yield
+        return
+    _ask(tx, f"CREATE TEMPORARY TABLE asked_for AS SELECT sample_id FROM replay WHERE ({plan.where}\n)")
+    yield
+    _ask(tx, "DROP TABLE asked_for")  # where it fails, the transaction takes it back
 
 
 def _eligible(plan: Plan, now: datetime) -> str:
     """Figures are written out, since the user's condition may hold any character that marks a parameter."""
-    conditions = [DEMONSTRATIONS, "state IN ('pending', 'emitted')", "forgotten_at IS NULL", "held IS NULL"]
+    conditions = [DEMONSTRATIONS, _ALIVE, "forgotten_at IS NULL", "held IS NULL"]
     if plan.max_uses is not None:
         conditions.append(f"uses < {plan.max_uses}")
     if plan.max_staleness is not None:
         conditions.append(f"created_at >= {_moment(now - timedelta(seconds=plan.max_staleness))}")
     if plan.where is not None:
-        conditions.append(f"sample_id IN (SELECT sample_id FROM replay WHERE ({plan.where}\n))")
+        conditions.append("sample_id IN (SELECT sample_id FROM asked_for)")
     return " AND ".join(conditions)
 
 
-def _mass(plan: Plan, now: datetime) -> str:
+def _mass(plan: Plan, now: datetime, tx: Transaction) -> str:
     if plan.strategy != "prioritized":
         return "CAST(1 AS DOUBLE PRECISION)"
-    # All of it in doubles, and no power below what a double can hold: PostgreSQL takes that for an error. 2^x by exp,
-    # and ages from seconds of the epoch: power() and the difference of two timestamps take twice as long.
+    # All of it in doubles. 2^x and x^alpha by exp and ln, and ages from seconds of the epoch: power() and the
+    # difference of two timestamps take twice as long. No exponent below what a double can hold, which PostgreSQL takes
+    # for an error.
     born, here = "CAST(extract(epoch FROM created_at) AS DOUBLE PRECISION)", now.replace(tzinfo=UTC).timestamp()
-    halves = f"({born} - {_double(here)}) * {_double(log(2) / plan.half_life)}"
-    fresh = f"exp(greatest({_double(-600)}, least({_double(0)}, {halves})))"
+    halves = f"least({_double(0)}, ({born} - {_double(here)}) * {_double(log(2) / plan.half_life)})"
+    fresh = f"exp({halves})" if _is_duckdb(tx) else f"exp(greatest({_double(-600)}, {halves}))"
     priority = f"weight * {fresh} - {_double(plan.decay)} * uses"
-    return f"power(greatest({_double(FLOOR)}, {priority}), {_double(plan.alpha)})"
+    return f"exp({_double(plan.alpha)} * ln(greatest({_double(FLOOR)}, {priority})))"
 
 
-def _clock(seed: int, tx: Transaction) -> str:
-    # 53 bits, so that every u is a double strictly between 0 and 1. Each engine has a hash of its own.
-    bits = f"hash(xor(hash(sample_id), CAST({seed} AS UBIGINT))) >> 11"  # twice: ids far apart stay so by one seed
-    if not _is_duckdb(tx):
-        bits = f"(hashtextextended(sample_id, {seed}) >> 11) & 9007199254740991"
-    return f"-ln((CAST({bits} AS DOUBLE PRECISION) + 0.5) / CAST(9007199254740992 AS DOUBLE PRECISION))"
+def _bits(seed: int, tx: Transaction) -> str:
+    # Each engine has a hash of its own. DuckDB's is taken twice: ids far apart stay so by one seed.
+    if _is_duckdb(tx):
+        return f"(hash(xor(hash(sample_id), CAST({seed} AS UBIGINT))) >> 11)"
+    return f"((hashtextextended(sample_id, {seed}) >> 11) & {_BITS - 1})"
 
 
 def _double(value: float) -> str:
@@ -252,7 +285,8 @@ def _is_duckdb(tx: Transaction) -> bool:
 
 def _ask(tx: Transaction, query: str) -> list[tuple[Any, ...]]:
     """Run a query that may hold any character: without parameters, a percent sign is one."""
-    return [tuple(row) for row in tx.connection.exec_driver_sql(query, execution_options={"no_parameters": True})]
+    result = tx.connection.exec_driver_sql(query, execution_options={"no_parameters": True})
+    return [tuple(row) for row in result] if result.returns_rows else []
 
 
 def _moment(at: datetime) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agenther_live.buffer import migrations
-from agenther_live.buffer.output.replay import FLOOR, Plan, choose
+from agenther_live.buffer.output.replay import FLOOR, Plan, Strategy, choose
 from agenther_live.buffer.store import Buffer
 from agenther_live.errors import BufferError, QueryError, UsageError
 from agenther_live.settings import Settings
@@ -111,6 +111,15 @@ def test_a_batch_holds_each_sample_once_and_each_as_often_as_the_others(still: B
     assert all(len({one.sample_id for one in batch}) == 4 for batch in found)
     counts = Counter(one.sample_id for batch in found for one in batch)
     assert chi_square(counts, {f"s{i}": TRIES / 2 for i in range(8)}) < CRITICAL[7]
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "prioritized"])
+def test_who_wins_alone_is_first_of_all(still: Buffer, strategy: Strategy) -> None:
+    with still.reading() as tx:  # one looks at those only who can win, the other at all
+        for seed in range(40):
+            [alone] = choose(tx, Plan(n=1, seed=seed, strategy=strategy), now=at(600))[1]
+            first, *_ = choose(tx, Plan(n=8, seed=seed, strategy=strategy), now=at(600))[1]
+            assert (alone.sample_id, alone.probability) == (first.sample_id, first.probability)
 
 
 def test_importance_weights_undo_the_chances(filled: Buffer) -> None:
