@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 def bounded_id(given: str) -> str:
     """Give an id or a name itself, or of one over 1,024 characters its hash: the same in every process."""
-    if len(given) <= _LONGEST:
+    if not isinstance(given, str) or len(given) <= _LONGEST:  # callers put numbers and UUIDs into messages too
         return given
     return f"sha256:{hashlib.sha256(given.encode('utf-8', 'surrogatepass')).hexdigest()}"
 

@@ -163,6 +163,10 @@ class Run(Record):
     completion_tokens: int = 0
 
 
+NOT_AS_SEEN = frozenset(("truncated", "partial", "partial_tree", "spliced"))
+"""Flags of a run whose conversation, as it stands, no model saw: nothing is trained on it."""
+
+
 class Trajectory(Record):
     """One logical task: goal, every step, final answer; it may span several runs.
 

@@ -278,6 +278,8 @@ class Reading:
         keep = item["keep"] if base and base[1] is lane else 0
         self._see(lane, inputs, keep)
         lane.called = True
+        if lane is self.root and not self._heard(lane, inputs):
+            lane.flags.add("spliced")
 
     def _offer(self, lane: Lane, number: int) -> None:
         """Note which tools a call could choose from; most calls have those of the one before."""
@@ -343,6 +345,18 @@ class Reading:
             if entry is None or inputs.index(number) != place or not lane.holds(entry):
                 return False
         return True
+
+    def _heard(self, lane: Lane, inputs: Sequence[int]) -> bool:
+        """Whether a model is shown what a model said last in its conversation.
+
+        If not, it is a branch beside another, or a link of a chain whose prompts are its own: no model ever saw what
+        stands before its reply here.
+        """
+        last = next((draft.entry for draft in reversed(lane.drafts) if draft.entry and not draft.dropped), None)
+        if last is None:
+            return True
+        key, entries = id(lane), self.entries
+        return any(entries.get((key, number, 0)) is last for number in reversed(inputs))
 
     def _place_turn(self, lane: Lane, inputs: list[int]) -> None:
         """Where the caller's new words stand in the history too, the last of the equal ones are the new ones."""

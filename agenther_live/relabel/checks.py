@@ -25,10 +25,9 @@ from agenther_live.relabel.rows import better, headline, tables
 from agenther_live.relabel.sets import HowMany
 from agenther_live.relabel.told import asked_rows
 from agenther_live.relabel.wording import human
+from agenther_live.trajectory import NOT_AS_SEEN
 
 __all__ = ["Fault", "contradicts", "refute", "same_goal"]
-
-_CUT_FLAGS = frozenset(("truncated", "partial", "partial_tree"))
 
 
 def refute(case: Case, candidate: Candidate) -> Fault | None:
@@ -82,8 +81,11 @@ def _form(ground: Ground) -> Iterator[Fault]:
         yield Fault("check:form", "the goal holds characters that nobody sees")
     if PLACEHOLDER.search(goal) or PLACEHOLDER.search(ground.candidate.proposal.final_answer or ""):
         yield Fault("check:placeholder", "the goal or the answer holds a redaction placeholder")
-    if _CUT_FLAGS.intersection(ground.case.trajectory.flags):
-        yield Fault("check:truncated", "parts of the run were cut at capture, so nothing about it is certain")
+    if NOT_AS_SEEN.intersection(ground.case.trajectory.flags):
+        if "spliced" in ground.case.trajectory.flags:
+            yield Fault("check:spliced", "its models were asked apart from each other, and none saw it as it stands")
+        else:
+            yield Fault("check:truncated", "parts of the run were cut at capture, so nothing about it is certain")
 
 
 def same_goal(new: str, old: str) -> bool:

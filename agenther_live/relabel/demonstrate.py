@@ -26,14 +26,13 @@ from agenther_live.relabel.models import Candidate, Case, Proposal, Refused
 from agenther_live.relabel.severity import Level, weight
 from agenther_live.relabel.signals import counted, signals
 from agenther_live.relabel.turns import first_contradiction
-from agenther_live.trajectory import Message, Outcome, Trajectory
+from agenther_live.trajectory import NOT_AS_SEEN, Message, Outcome, Trajectory
 
 __all__ = ["cites", "content_hash", "demonstrate", "hindsight_sample", "success_sample", "with_goal"]
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 # Words of requests that say nothing about which goal is meant.
 _COMMON = frozenset(stem(word) for word in OPENERS)
-_CUT_FLAGS = frozenset(("truncated", "partial", "partial_tree"))
 
 
 def demonstrate(case: Case, proposal: Proposal) -> Candidate:
@@ -318,7 +317,7 @@ def success_sample(
     Everything is kept; failed calls, false claims and placeholders are masked, and so is what was cut at capture.
     `kinds` says what the tools of this agent do, where that was declared.
     """
-    if outcome.label != "success" or _CUT_FLAGS.intersection(trajectory.flags):
+    if outcome.label != "success" or NOT_AS_SEEN.intersection(trajectory.flags):
         return None
     trajectory = spoken(trajectory)
     seen = view(trajectory, kinds)

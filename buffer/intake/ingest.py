@@ -156,8 +156,7 @@ def _arrivals(tx: Transaction, batch: Batch, known: Mapping[str, Known], report:
         part, data, before = 0, encoded[root_key], stored.get(root_key, [])
         outline = [record for run in runs for record in run.outline]
         if root_key in known:
-            old = _records(before)
-            new = _without(runs, old) if old else []  # without facts (retention), it stays as it is
+            old, new = _news(runs, before)
             if not new:
                 report.known += 1
                 continue
@@ -186,10 +185,15 @@ def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _without(runs: Iterable[RunFacts], stored: Iterable[dict[str, Any]]) -> list[bytes]:
-    seen = set(map(orjson.dumps, stored))
-    lines = (orjson.dumps(record) for run in runs for record in run.records)
-    return [line for line in lines if line not in seen]
+def _news(runs: Iterable[RunFacts], stored: Iterable[bytes]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Give what is stored of a run, and the JSON of what is new; without facts (retention), it stays as it is."""
+    try:
+        old = _records(stored)
+        lines = [orjson.dumps(record) for run in runs for record in run.records]
+    except ValueError:  # not of our writer: it stays as it is too, and keeps no other run out
+        return [], []
+    seen = set(map(orjson.dumps, old))
+    return old, [line for line in lines if old and line not in seen]
 
 
 def _put_facts(tx: Transaction, arrivals: _Arrivals) -> None:

@@ -184,8 +184,9 @@ class _Resolver:
         if parent.root_key not in self.continued or again or trajectory.trajectory_id == head.root_key:
             self.join(trajectory, head, after=parent)
             return
-        shared = trajectory.runs[: trajectory.runs.index(parent) + 1]
         fork = self.group(head.root_key)  # not new where a block that goes on with this run began before it
+        before = trajectory.runs[: trajectory.runs.index(parent) + 1]
+        shared = [run for run in before if run not in fork.runs]
         fork.runs[:0], fork.shared = shared, len(shared)
         self.join(fork, head)
 

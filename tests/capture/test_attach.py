@@ -303,6 +303,7 @@ def test_bounds_are_kept_and_told(tmp_path):
     recording = Recording(tmp_path, max_field_bytes=1000)
     recording.capture = Capture(recording.writer, Redactor(None, b"a key of these tests"), recording.settings)
     calls = ask(("long", {}, "c" * 5000), ("leak", {}, "d" * 5000))
+    calls.id = 7  # as a caller may
     graph = recording.attach(agent(calls, say("done"), tools=[long, leak], name="n" * 5000))
     drive(graph, user("go"), {"metadata": {"thread_id": "t" * 5000}})
     t = recording.only()

@@ -137,6 +137,7 @@ def test_state_without_messages(recording: Recording, how):
     assert [step.node for step in t.steps] == ["write", "polish"]
     assert roles(t) == "uaua"
     assert t.nested == {}
+    assert t.flags == ("spliced",)  # the second model was not shown what the first one said
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke"])

@@ -118,9 +118,10 @@ def test_messages_with_placeholders_are_never_trained() -> None:
     assert 10 not in trained(sample)
 
 
-def test_a_run_cut_at_capture_is_no_demonstration() -> None:
-    cut = bought().model_copy(update={"flags": ("truncated",)})
-    assert relabeled(cut).reason == "check:truncated"
+@pytest.mark.parametrize("flag", ["truncated", "spliced"])
+def test_what_no_model_saw_as_it_stands_is_no_demonstration(flag: str) -> None:
+    cut = bought().model_copy(update={"flags": (flag,)})
+    assert relabeled(cut).reason == f"check:{flag}"
     assert success_sample(cut, SUCCESS, 1) is None
 
 

@@ -17,11 +17,9 @@ from agenther_live.relabel.conducted import spoken
 from agenther_live.relabel.demonstrate import holds_placeholder
 from agenther_live.shards.files.heldout import normalise
 from agenther_live.shards.rows.canonical import RowRefused, prompt_end
-from agenther_live.trajectory import Message, Trajectory
+from agenther_live.trajectory import NOT_AS_SEEN, Message, Trajectory
 
 __all__ = ["contrast", "failure", "pair", "prompt_key", "step"]
-
-_CUT_FLAGS = frozenset(("truncated", "partial", "partial_tree"))
 
 
 def prompt_key(sample: Sample) -> str:
@@ -44,7 +42,7 @@ def failure(trajectory: Trajectory, outcome_rev: int, analysis: Analysis | None 
 
     What the agent said is marked, but for messages with placeholders; what was cut at capture is left out whole.
     """
-    if _CUT_FLAGS.intersection(trajectory.flags):
+    if NOT_AS_SEEN.intersection(trajectory.flags):
         return None
     trajectory = spoken(trajectory)
     at = view(trajectory).goal_index
