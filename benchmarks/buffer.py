@@ -312,7 +312,9 @@ def measure(sizes: list[Size], times: int, ticks: int) -> list[dict[str, Any]]:
 def main() -> None:
     global PROFILE
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000], help="multiples of 1,000, ascending")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[10_000, 100_000], help="multiples of 1,000, from 2,000"
+    )
     parser.add_argument("--full", action="store_true", help="1,000,000 trajectories too (5 GB, ten minutes of CPU)")
     parser.add_argument("--times", type=int, default=7, help="repetitions; medians are shown")
     parser.add_argument("--ticks", type=int, default=60, help="repetitions of a tick, of which a few are dear")
@@ -326,6 +328,8 @@ def main() -> None:
         return
     PROFILE = arguments.profile
     sizes = sorted({*arguments.sizes, *([1_000_000] if arguments.full else [])})
+    if wrong := [size for size in sizes if size % BASE or size < 2 * BASE]:
+        parser.error(f"--sizes {wrong[0]}: sizes are multiples of {BASE:,}, from {2 * BASE:,} on")
     print(machine())
     folder = Path(tempfile.mkdtemp(prefix="agenther-bench-", dir=arguments.folder))
     try:

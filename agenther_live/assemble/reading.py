@@ -352,11 +352,16 @@ class Reading:
         If not, it is a branch beside another, or a link of a chain whose prompts are its own: no model ever saw what
         stands before its reply here.
         """
-        last = next((draft.entry for draft in reversed(lane.drafts) if draft.entry and not draft.dropped), None)
-        if last is None:
+        for draft in reversed(lane.drafts):
+            if draft.entry is not None and not draft.dropped:
+                break
+        else:
             return True
-        key, entries = id(lane), self.entries
-        return any(entries.get((key, number, 0)) is last for number in reversed(inputs))
+        key, entries, last = id(lane), self.entries, draft.entry
+        for number in reversed(inputs):  # noqa: SIM110 a generator would double the cost
+            if entries.get((key, number, 0)) is last:
+                return True
+        return False
 
     def _place_turn(self, lane: Lane, inputs: list[int]) -> None:
         """Where the caller's new words stand in the history too, the last of the equal ones are the new ones."""
