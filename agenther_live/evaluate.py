@@ -23,6 +23,7 @@ __all__ = ["Evaluator", "evaluator", "told_apart"]
 
 logger = logging.getLogger("agenther_live")
 
+_raised: set[tuple[str, type[Exception]]] = set()
 _AGENTEVALS = {"inputs", "outputs", "reference_outputs"}
 
 
@@ -49,7 +50,12 @@ class Evaluator:
             answer = self._ask(trajectory)
             facts = _read(run_coroutine(_awaited(answer)) if inspect.isawaitable(answer) else answer)
         except Exception as error:  # a user's function may raise anything
-            logger.warning("evaluator %s raised on trajectory %s", self.name, trajectory.trajectory_id, exc_info=True)
+            new = (self.name, type(error)) not in _raised  # where it is said once: it may raise on every trajectory
+            _raised.add((self.name, type(error)))
+            told = "evaluator %s raised on trajectory %s: %s: %s"
+            logger.warning(
+                told, self.name, trajectory.trajectory_id, type(error).__name__, str(error)[:500], exc_info=new
+            )
             facts = {"value": "error", "comment": f"{type(error).__name__}: {error}"[:500]}
         key = str(facts.pop("key", None) or self.name)
         identity = content_hash([trajectory.trajectory_id, trajectory.revision, self.name])

@@ -24,7 +24,7 @@ _HEAD = """# SQL over the replay buffer
 `examples/queries.sql`, not this page.*
 
 ```
-agenther-live sql "select failure_type, count(*) from failures group by all"
+agenther-live sql "select failure_type, count(*) from failures group by 1"
 ```
 
 Three views to know first: `success_rates` (which policy version fails most), `failures` (on what), `sample_costs` (what

@@ -94,6 +94,7 @@ def test_the_verb(filled: Path) -> None:
 def test_what_others_may_read_is_closed(filled: Path) -> None:
     (filled / "shards").chmod(0o755)
     (filled / "redact.key").chmod(0o644)
+    (filled / "agenther.toml").write_text("theta = 0.5\n")  # as any editor leaves it
     findings = look(filled, repair=True)
     assert "others may read 2 paths" in told(findings, "permissions", "bad")
     assert not unwell(findings)

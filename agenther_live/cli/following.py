@@ -63,6 +63,11 @@ def shards_follow(
         stream.restore(None)
     with stopping_on_signals(stream.request_stop):
         _print(stream, as_json, commit=consumer is not None)
+        there = sorted({entry.format for entry in stream.source.entries})
+        if stream.format not in there:
+            known = f"there are: {', '.join(there)}" if there else "nor of any other format"
+            waits = "" if once else "; waiting"
+            err.print(f"no shard of {stream.format} is published here, {known}{waits}", soft_wrap=True)
         gone = False
         while not once and stream.wait():
             if "://" not in where and gone != (not Path(where).is_dir()):

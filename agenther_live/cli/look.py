@@ -17,7 +17,7 @@ from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, UsageError
 
 
-@app.command(epilog="Example: agenther-live sql 'select failure_type, count(*) from failures group by all'")
+@app.command(epilog="Example: agenther-live sql 'select failure_type, count(*) from failures group by 1'")
 def sql(
     query: Annotated[str, typer.Argument(help="One read-only statement over the public views.")],
     home: HomeOption = None,

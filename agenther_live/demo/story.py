@@ -16,9 +16,9 @@ from agenther_live.live import Live
 __all__ = ["logged", "spending", "tell"]
 
 QUERIES = (
-    "select failure_type, count(*) as runs, avg(weight) as weight from failures group by all order by runs desc",
+    "select failure_type, count(*) as runs, avg(weight) as weight from failures group by 1 order by runs desc",
     "select goal, hindsight_goal, confidence from goals join trajectories using (trajectory_id) where accepted limit 5",
-    "select stage, reason, count(*) as n from relabelings group by all order by n desc",
+    "select stage, reason, count(*) as n from relabelings group by 1, 2 order by n desc",
 )
 SNIPPET = """\
 from agenther_live import Live

@@ -246,7 +246,7 @@ class DuckDB:
             except (duckdb.Error, OSError, pa.ArrowException, IndexError) as error:
                 # What fails behind the first rows comes from Arrow's reader; IndexError is the parser's own, on PIVOT.
                 message = str(error)
-            raise explain(message, _public_columns(driver))
+            raise explain(message, _public_columns(driver), sql)
 
     @contextmanager
     def _connected(self, *, wide: bool = False) -> Iterator[Connection]:

@@ -146,7 +146,7 @@ class PostgreSQL:
                 if isinstance(error, psycopg.OperationalError) and driver.broken:
                     raise
                 message = str(error)
-            raise explain(message, _public_columns(driver))
+            raise explain(message, _public_columns(driver), statement)
 
     def _give_up_rights(self, driver: Any) -> None:
         """Let a superuser's SQL reach neither files nor programs of the server's machine."""

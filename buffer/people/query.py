@@ -188,18 +188,21 @@ _MISSING = (
 )
 
 
-def explain(message: str, catalog: Iterable[tuple[str, str]]) -> QueryError:
+def explain(message: str, catalog: Iterable[tuple[str, str]], query: str) -> QueryError:
     """Make the error that a user sees of a database's message.
 
-    `catalog` holds the public (view, column) pairs; the nearest name to a missing one is added as a hint.
+    `catalog` holds the public (view, column) pairs; the nearest name to a missing one is added as a hint, of a view
+    that the query names if there is one.
     """
     text = _tidy(message)
     for pattern in _MISSING:
         found = pattern.search(message)
         if found:
-            hint = _nearest(
-                found["name"], list(catalog), of_view="able with name" in found[0] or "relation" in found[0]
-            )
+            known = list(catalog)
+            if "able with name" in found[0] or "relation" in found[0]:
+                hint = _nearest_view(found["name"], known)
+            else:
+                hint = _nearest_column(found["name"], known, query)
             return QueryError(f"{text} ({hint})")
     return QueryError(text)
 
@@ -210,14 +213,20 @@ def _tidy(message: str) -> str:
     return re.sub(r"^(?:Binder|Catalog|Parser|Permission|Invalid Input|Conversion|Not implemented) Error: ", "", first)
 
 
-def _nearest(name: str, catalog: Sequence[tuple[str, str]], *, of_view: bool) -> str:
+def _nearest_view(name: str, catalog: Sequence[tuple[str, str]]) -> str:
     views = sorted({view for view, _ in catalog})
-    if of_view:
-        near = difflib.get_close_matches(name.lower(), views, n=1, cutoff=0.5)
-        return f"did you mean {near[0]}?" if near else f"views: {', '.join(views)}"
+    near = difflib.get_close_matches(name.lower(), views, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"views: {', '.join(views)}"
+
+
+def _nearest_column(name: str, catalog: Sequence[tuple[str, str]], query: str) -> str:
     short = name.rsplit(".", 1)[-1].lower()
-    near = difflib.get_close_matches(short, sorted({column for _, column in catalog}), n=1, cutoff=0.5)
-    if not near:
-        return "DESCRIBE <view> lists a view's columns"
-    owners = [view for view, column in catalog if column == near[0]]
-    return f"did you mean {near[0]}, of {', '.join(owners)}?"
+    words = set(re.findall(r"\w+", query.lower()))
+    asked = [(view, column) for view, column in catalog if view in words]
+    for known in (asked, catalog):
+        if near := difflib.get_close_matches(short, sorted({column for _, column in known}), n=1, cutoff=0.5):
+            owners = [view for view, column in known if column == near[0]]
+            return f"did you mean {near[0]}, of {', '.join(owners)}?"
+        if len(views := {view for view, _ in known}) == 1:
+            return f"columns of {views.pop()}: {', '.join(column for _, column in known)}"
+    return "DESCRIBE <view> lists a view's columns"

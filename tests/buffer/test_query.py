@@ -146,9 +146,11 @@ def test_a_python_variable_is_no_table(filled: Buffer) -> None:
     [
         ("SELECT outcme FROM trajectories", "did you mean outcome"),
         ("SELECT t.gaol FROM trajectories t", "did you mean goal"),
+        ("SELECT tool FROM steps", "columns of steps: action_idx, "),
         ("SELECT * FROM trajectory", "did you mean trajectories"),
         ("SELECT * FROM qqqqqqqqq", "views: analyses"),
-        ("SELECT zzzzzzzz FROM trajectories", "DESCRIBE"),
+        ("SELECT zzzzzzzz FROM trajectories", "columns of trajectories: agent, "),
+        ("SELECT zzzzzzzz FROM goals JOIN trajectories USING (trajectory_id)", "DESCRIBE"),
         ("SELECT * FROM goals JOIN trajectories USING (trajectoryid)", "did you mean trajectory_id"),
         ("SELEC 1", "SELEC"),
         ("SELECT 1 +", "syntax error"),

@@ -148,6 +148,8 @@ def test_the_verbs(shop, tmp_path):
     assert len(told.stdout.splitlines()) == 5
     assert sold[0] in told.stdout.splitlines()[0]
     assert run("follow", "--once", "--consumer", "eyes", *home).stdout == ""
+    told = run("follow", "--once", "--format", "openai_dpo", *home)
+    assert (told.stdout, "no shard of openai_dpo is published here" in told.stderr) == ("", True)
     out = tmp_path / "set"
     told = run("pull", "--consumer", "n", "--out", str(out), "--format", "llamafactory", "--json", *home)
     assert json.loads(told.stdout)["rows"] == len(lines(out, "sharegpt.jsonl"))
