@@ -1,8 +1,9 @@
 """Python's garbage collector, asked to come less often while much is read at once.
 
-A batch of the journal is a few hundred thousand small objects that all live until it is stored, and none of them is
-garbage in a cycle. The collector comes for every 700 objects (2,000 since Python 3.13) that were made and not let go,
-and looks through the young ones, and now and then through all of them: a third of the CPU that taking in a batch costs.
+What is read for a draw, or waits as rows to be stored, is many small objects that all live until the end, and none of
+them is garbage in a cycle. The collector comes for every 700 objects (2,000 since Python 3.13) that were made and not
+let go, and looks through the young ones, and now and then through all of them. While the facts of a batch of the
+journal were all read at once, that was a third of the CPU of taking it in; read run by run, they leave little of it.
 """
 
 from __future__ import annotations

@@ -66,13 +66,12 @@ def _objects(values: Iterable[Any]) -> bool:
 
 def _messages(wires: Iterable[Any]) -> bool:
     for wire in wires:
-        get = wire.get
-        content, calls = get("content"), get("tool_calls")
+        content, calls = wire.get("content"), wire.get("tool_calls")
         if (
-            get("role") not in _ROLES
+            wire.get("role") not in _ROLES
             or (type(content) not in _TEXT and not (type(content) is list and _objects(content)))
-            or type(get("tool_call_id")) not in _TEXT
-            or type(get("name")) not in _TEXT
+            or type(wire.get("tool_call_id")) not in _TEXT
+            or type(wire.get("name")) not in _TEXT
             or (calls is not None and not (type(calls) is list and _calls(calls)))
         ):
             return False
