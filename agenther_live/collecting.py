@@ -23,12 +23,13 @@ _before = (0, 0, 0)
 
 
 @contextmanager
-def seldom_collected() -> Iterator[None]:
+def seldom_collected(*, kept: bool = False) -> Iterator[None]:
     """Let the collector come for every 1,000,000 objects only, until the last such block of the process ends.
 
     It is never off: what other threads leave behind meanwhile is still found, at the end of the block at the latest.
-    So let go of what was read before it ends: what is alive then is looked through. Where the collector is off already,
-    or comes less often than that, nothing changes.
+    So let go of what was read before it ends: what is alive then is looked through. Unless it is `kept`: then it counts
+    as old at once, without a look, and what is garbage of it is found when the collector next looks through all. Where
+    the collector is off already, or comes less often than that, nothing changes.
     """
     global _inside, _before
     with _lock:
@@ -44,6 +45,9 @@ def seldom_collected() -> Iterator[None]:
             if _inside:  # not in a child that was forked from within
                 _inside -= 1
                 if _inside == 0:
+                    if kept and gc.isenabled() and not gc.get_freeze_count():  # what is frozen is its owner's affair
+                        gc.freeze()  # moves all that is young among the oldest: three pointers, whatever their number
+                        gc.unfreeze()
                     gc.set_threshold(*_before)
 
 

@@ -291,7 +291,7 @@ def measure(sizes: list[Size], times: int, ticks: int) -> list[dict[str, Any]]:
     found = [in_turns(sizes, name, ticks) for name in ("tick of 100", "whole tick of 100")]
     found += [in_turns(sizes, "idle tick", times)]
     found += [in_turns(sizes, name, times, shown=f"{name}, opening too") for name in LOOKS]
-    for hold, names in (("hold", ("by id", "draw 256")), ("hold wide", LOOKS[2:])):  # as each opens the file itself
+    for hold, names in (("hold", LOOKS[:1]), ("hold wide", LOOKS[1:])):  # as each opens the file itself
         for size in sizes:
             size.ask(hold)
         found += [in_turns(sizes, name, times) for name in names]

@@ -597,7 +597,7 @@ class Buffer:
             max_staleness=max_staleness,
             samples_per_insert=samples_per_insert,
         )
-        with self.hold(wide=where is not None), seldom_collected():
+        with self.hold(wide=True), seldom_collected(kept=True):
             if where is not None:  # as a user's statement first: it may only read, and its errors get hints
                 self.sql(f"SELECT sample_id FROM replay WHERE ({where}\n) LIMIT 0")
             with self._write() as tx:
