@@ -29,8 +29,8 @@ from langgraph.types import Command
 
 from agenther_live.errors import GraphError
 from agenther_live.integrations.langgraph_capture import CANCELLED, Capture, Options, error_of, interrupt_values
-from agenther_live.integrations.langgraph_run import NodeRun, OpenRun, Span, outermost
-from agenther_live.integrations.messages import dumps, messages_in
+from agenther_live.integrations.langgraph_run import OpenRun, Span, outermost
+from agenther_live.integrations.messages import dumps, held, messages_in
 
 __all__ = ["Capture", "TrajectoryRecorder", "attach", "instrument"]
 
@@ -96,8 +96,8 @@ class TrajectoryRecorder(GraphCallbackHandler):
             span = Span()
             span.root = root
             span.kind = "chain"
-            span.scope = scope = parent.scope if graph is None else graph
-            span.node = parent.node
+            span.scope = parent.scope if graph is None else graph
+            span.node = node = parent if parent.kind == "node" else parent.node
             span.tool = parent.tool
             span.key = key
             span.number = 0
@@ -114,17 +114,14 @@ class TrajectoryRecorder(GraphCallbackHandler):
             if tags and (tags[-1][:11] == "graph:step:" or _is_step(tags)):
                 if graph is None:
                     root.open_graph(parent)
-                span.scope = scope = parent.graph or 0
+                    span.scope = parent.graph or 0
                 span.tool = 0
-            elif name != metadata.get("langgraph_node") or (parent.node is not None and parent.node.ns == ns):
+            elif name != metadata.get("langgraph_node") or (node is not None and node.ns == ns):
                 return
+            span.number = next(root.numbers)
+            span.ns = ns
+            span.told = False
             span.kind = "node"
-            span.node = node = NodeRun()
-            node.number = next(root.numbers)
-            node.scope = scope
-            node.name = span.name
-            node.ns = ns
-            node.told = False
         except Exception:
             self.capture.fault("on_chain_start")
 
@@ -146,7 +143,10 @@ class TrajectoryRecorder(GraphCallbackHandler):
                 return
             elif kind == "node":
                 found = messages_in(outputs)
-                root.notes.append(("node_end", span.node, root.numbered(found) if found else ()))
+                if len(found) == 1 and (number := root.seen.get(id(found[0]))):  # what a model or a tool just said
+                    root.notes.append(("node_end", span, (number,)))
+                else:
+                    root.notes.append(("node_end", span, root.numbered(found) if found else ()))
             elif span.graph is not None and (out := root.rest(span.graph, messages_in(outputs))):
                 root.notes.append(("graph_end", span.graph, out))
         except Exception:
@@ -163,14 +163,14 @@ class TrajectoryRecorder(GraphCallbackHandler):
             if span.kind == "root":
                 self.capture.fail(root, error)
                 return
-            if root.off or span.node is None or span.kind != "node":
+            if root.off or span.kind != "node":
                 return
             if isinstance(error, GraphBubbleUp):
-                if span.node.scope == 0 and isinstance(error, GraphInterrupt):
+                if span.scope == 0 and isinstance(error, GraphInterrupt):
                     root.bubbled = root.bubbled or interrupt_values(error)
-                root.notes.append(("node_left", span.node, root.numbered(_handed_over(error))))
+                root.notes.append(("node_left", span, root.numbered(_handed_over(error))))
             else:
-                root.notes.append(("node_error", span.node, error_of(error)))
+                root.notes.append(("node_error", span, error_of(error)))
         except Exception:
             self.capture.fault("on_chain_error")
 
@@ -191,43 +191,60 @@ class TrajectoryRecorder(GraphCallbackHandler):
     ) -> None:  # fmt: skip
         """Note a model call; one that is not below a known run is not an agent's, and is left out."""
         try:
-            span = self._child("model", run_id, parent_run_id)
-            if span is not None:
-                self._call(span, messages[0], invocation_params, metadata)
+            runs = self._runs
+            try:
+                key = run_id.int
+                parent = None if parent_run_id is None else runs.get(parent_run_id.int)
+            except AttributeError:
+                key, parent = _key(run_id), runs.get(_key(parent_run_id))
+            if parent is None:
+                return
+            root, graph = parent.root, parent.graph
+            span = Span()
+            span.root = root
+            span.kind = "model"
+            span.scope = scope = parent.scope if graph is None else graph
+            span.node = node = parent if parent.kind == "node" else parent.node
+            span.tool = tool = parent.tool
+            span.key = key
+            span.number = number = next(root.numbers)
+            span.name = ""
+            span.graph = None
+            if runs.setdefault(key, span) is not span:
+                return
+            root.open.add(span)
+            if root.off:
+                return
+            model = metadata.get("ls_model_name") if metadata else None
+            tools: Any = None
+            if invocation_params:
+                tools = invocation_params.get("tools")
+                if not model:
+                    model = invocation_params.get("model") or invocation_params.get("model_name")
+            numbers = root.numbered(messages[0])
+            root.notes.append(("call", number, scope, node, tool, numbers, tools, model, time()))
         except Exception:
             self.capture.fault("on_chat_model_start")
 
-    def on_llm_start(
-        self, serialized: Any, prompts: list[str], *, run_id: UUID, parent_run_id: UUID | None = None,
-        metadata: dict[str, Any] | None = None, invocation_params: Mapping[str, Any] | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+    def on_llm_start(self, serialized: Any, prompts: list[str], **kwargs: Any) -> None:
         """Note a call of a model that completes text."""
         try:
-            span = self._child("model", run_id, parent_run_id)
-            if span is not None:
-                self._call(span, [HumanMessage(text) for text in prompts], invocation_params, metadata)
+            self.on_chat_model_start(serialized, [[HumanMessage(text) for text in prompts]], **kwargs)
         except Exception:
             self.capture.fault("on_llm_start")
-
-    def _call(
-        self, span: Span, messages: Sequence[BaseMessage], params: Mapping[str, Any] | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> None:  # fmt: skip
-        model = metadata.get("ls_model_name") if metadata else None
-        tools = None
-        if params:
-            tools = params.get("tools")
-            if not model:
-                model = params.get("model") or params.get("model_name")
-        root = span.root
-        numbers = root.numbered(messages)
-        root.notes.append(("call", span.number, span.scope, span.node, span.tool, numbers, tools, model, time()))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Note a model's reply."""
         try:
-            span = self._close(run_id)
+            try:
+                span = self._runs.pop(run_id.int, None)
+            except AttributeError:
+                span = self._runs.pop(_key(run_id), None)
             if span is None:
+                return
+            root = span.root
+            root.open.discard(span)
+            if root.off:
                 return
             batches = response.generations
             if not batches or not batches[0]:
@@ -235,10 +252,11 @@ class TrajectoryRecorder(GraphCallbackHandler):
             message = getattr(batches[0][0], "message", None)
             if message is None:
                 message = AIMessage(batches[0][0].text)
-            root, told = span.root, message.response_metadata
-            number = root.number(message, fresh=True)
+            number = root.say(message)
+            told = message.response_metadata
             model = told.get("model_name") or told.get("model") if told else None
-            root.notes.append(("reply", span.number, number, _usage(message, response), model, time()))
+            usage = _usage(getattr(message, "usage_metadata", None), response)
+            root.notes.append(("reply", span.number, number, usage, model, time()))
         except Exception:
             self.capture.fault("on_llm_end")
 
@@ -259,30 +277,53 @@ class TrajectoryRecorder(GraphCallbackHandler):
     ) -> None:  # fmt: skip
         """Note a tool run; its arguments only where they are not those of its tool call."""
         try:
-            span = self._child("tool", run_id, parent_run_id)
-            if span is not None:
-                called = (serialized and serialized.get("name")) or name or "tool"
-                self._tool(span, str(called), tool_call_id, dumps(inputs) if inputs is not None else input_str)
+            runs = self._runs
+            try:
+                key = run_id.int
+                parent = None if parent_run_id is None else runs.get(parent_run_id.int)
+            except AttributeError:
+                key, parent = _key(run_id), runs.get(_key(parent_run_id))
+            if parent is None:
+                return
+            root, graph = parent.root, parent.graph
+            called = str((serialized and serialized.get("name")) or name or "tool")
+            span = Span()
+            span.root = root
+            span.kind = "tool"
+            span.scope = scope = parent.scope if graph is None else graph
+            span.node = node = parent if parent.kind == "node" else parent.node
+            span.key = key
+            span.tool = span.number = number = next(root.numbers)
+            span.name = called
+            span.graph = None
+            if runs.setdefault(key, span) is not span:
+                return
+            root.open.add(span)
+            if root.off:
+                return
+            args = held(inputs) if inputs is not None else input_str
+            root.notes.append(("tool", number, scope, node, parent.tool, called, tool_call_id, args, time()))
         except Exception:
             self.capture.fault("on_tool_start")
-
-    def _tool(self, span: Span, name: str, call_id: str | None, args: str) -> None:
-        number = span.number
-        span.root.notes.append(("tool", number, span.scope, span.node, span.tool, name, call_id, args, time()))
-        span.name, span.tool = name, number
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Note what a tool gave back: a message (bare or in a Command), or any value as text."""
         try:
-            span = self._close(run_id)
+            try:
+                span = self._runs.pop(run_id.int, None)
+            except AttributeError:
+                span = self._runs.pop(_key(run_id), None)
             late = span is None
             if span is None:
                 span = self.capture.late.pop(_key(run_id), None)
                 if span is None or not span.kind:
                     return
             root = span.root
+            root.open.discard(span)
+            if root.off:
+                return
             message = output if type(output) is ToolMessage else _tool_message(output)
-            number = root.number(message, fresh=True) if message is not None else 0
+            number = root.say(message) if message is not None else 0
             text = None if number or isinstance(output, Command) else _as_text(output)
             root.notes.append(("tool_end", span.number, number, text, time()))
             if late:
@@ -313,10 +354,8 @@ class TrajectoryRecorder(GraphCallbackHandler):
     ) -> None:  # fmt: skip
         """Note a retriever as a tool whose argument is the query."""
         try:
-            span = self._child("tool", run_id, parent_run_id)
-            if span is not None:
-                called = str(name or (serialized or {}).get("name") or "retriever")
-                self._tool(span, called, None, dumps({"query": query}))
+            called = {"name": name or (serialized or {}).get("name") or "retriever"}
+            self.on_tool_start(called, query, run_id=run_id, parent_run_id=parent_run_id, inputs={"query": query})
         except Exception:
             self.capture.fault("on_retriever_start")
 
@@ -333,32 +372,6 @@ class TrajectoryRecorder(GraphCallbackHandler):
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Note that a retriever raised."""
         self.on_tool_error(error, run_id=run_id)
-
-    def _child(self, kind: str, run_id: UUID, parent_run_id: UUID | None) -> Span | None:
-        """Open the span of a model, tool or retriever run; None where it is not to be noted."""
-        runs = self._runs
-        try:
-            key = run_id.int
-            parent = None if parent_run_id is None else runs.get(parent_run_id.int)
-        except AttributeError:
-            key, parent = _key(run_id), runs.get(_key(parent_run_id))
-        if parent is None:
-            return None
-        root, graph = parent.root, parent.graph
-        span = Span()
-        span.root = root
-        span.kind = kind
-        span.scope = parent.scope if graph is None else graph
-        span.node = parent.node
-        span.tool = parent.tool
-        span.key = key
-        span.number = next(root.numbers)
-        span.name = ""
-        span.graph = None
-        if runs.setdefault(key, span) is not span:
-            return None
-        root.open.add(span)
-        return None if root.off else span
 
     def _close(self, run_id: UUID) -> Span | None:
         """Close a span; None where it is not known (closed already by another handler) or not noted."""
@@ -475,12 +488,11 @@ def _handed_over(error: GraphBubbleUp) -> list[BaseMessage]:
     return messages_in(command) if isinstance(command, Command) and command.graph != Command.PARENT else []
 
 
-def _usage(message: Any, response: LLMResult) -> list[int] | None:
-    usage = getattr(message, "usage_metadata", None)
+def _usage(usage: Mapping[str, Any] | None, response: LLMResult) -> list[int] | None:
     if usage:
         return [usage.get("input_tokens") or 0, usage.get("output_tokens") or 0]
-    told = (response.llm_output or {}).get("token_usage")
-    if isinstance(told, Mapping):
+    told = response.llm_output
+    if told and isinstance(told := told.get("token_usage"), Mapping):
         return [int(told.get("prompt_tokens") or 0), int(told.get("completion_tokens") or 0)]
     return None
 

@@ -279,8 +279,8 @@ class Capture:
         self.sink.append(self._records(root))
 
     def _records(self, root: OpenRun) -> list[dict[str, Any]]:
-        made, cut = root.take()
-        redact(made, self.redactor)
+        made, said, cut = root.take()
+        redact(said, self.redactor)
         if cut:
             self.sink.count("truncated_fields", cut)
         return made

@@ -7,6 +7,7 @@ programs said, and leaves alone what holds the facts together: kinds, numbers, i
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -14,12 +15,11 @@ from langchain_core.messages import BaseMessage
 
 from agenther_live.ids import bounded_id
 from agenther_live.integrations.clipping import Clip, Redaction, size_of
-from agenther_live.integrations.messages import finish, openai_tools, size_of_blocks
+from agenther_live.integrations.messages import dumps, finish, openai_tools, size_of_blocks
 
 __all__ = ["Items", "redact"]
 
 _RECORD_CHARS = 1 << 20  # one journal line holds about so much
-_NAMES = ("tool_call_id", "name")
 
 
 class Node(Protocol):
@@ -35,8 +35,9 @@ class Node(Protocol):
 class Items:
     """Makes a run's records of its notes, which come in the order of the events. One thread at a time.
 
-    A note is the name of a method of this class and its arguments; `at` is epoch seconds, texts are cut by
-    `clip`, names and ids bounded, and what comes after `max_events` items or `max_size` bytes of text is left out.
+    A note is a tuple: the name of a method of this class, and what that method takes apart. `at` is epoch seconds,
+    texts are cut by `clip`, names and ids bounded, and what comes after `max_events` items or `max_size` bytes of text
+    is left out. The agent may wait for all this at the end of its run: few calls per note, and the usual case first.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Items:
         "_numbers",
         "_records",
         "_root_key",
+        "_said",
         "_size",
         "_started",
         "_tools",
@@ -74,22 +76,26 @@ class Items:
         self._clip = clip
         self._records: list[dict[str, Any]] = []
         self._group: list[dict[str, Any]] = []
+        self._said: list[tuple[dict[str, Any], str]] = []  # where in records and items stands what was said
         self._chars = self._cut = self._events = self._size = 0
         self._asked: dict[str, str] = {}  # tool call id → the arguments that a model wrote last
         self._inputs: dict[tuple[int, int], tuple[int, list[int]]] = {}
         self._carried: dict[int, set[int]] = {}
         self._tools: list[tuple[int, Any]] = []
 
-    def add(self, note: tuple[Any, ...]) -> None:
-        """Make items of a note."""
-        _MAKERS[note[0]](self, *note[1:])
+    def add(self, notes: deque[tuple[Any, ...]]) -> None:
+        """Make items of notes, until none is left."""
+        makers = _MAKERS
+        while notes:
+            note = notes.popleft()
+            makers[note[0]](self, note)
 
-    def take(self) -> tuple[list[dict[str, Any]], int]:
-        """Take the records made so far, and the number of fields that were cut in them."""
+    def take(self) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], str]], int]:
+        """Take the records made so far, where in them stands what was said, and how many of their fields were cut."""
         self._close()
-        made, cut = self._records, self._cut
-        self._records, self._cut = [], 0
-        return made, cut
+        made, said, cut = self._records, self._said, self._cut
+        self._records, self._said, self._cut = [], [], 0
+        return made, said, cut
 
     @property
     def pending(self) -> bool:
@@ -109,69 +115,91 @@ class Items:
 
     # -- one method per note ---------------------------------------------------------------------------
 
-    def record(self, record: dict[str, Any]) -> None:
+    def record(self, note: tuple[str, dict[str, Any]]) -> None:
         """Put a record of its own between the items."""
         self._close()
+        record = note[1]
         self._records.append(record)
+        self._said += [(record, key) for key in _SAID if record.get(key)]
 
-    def msg(self, number: int, message: BaseMessage, wire: dict[str, Any]) -> None:
-        """Tell a message; `wire` is its snapshot, of which what costs time is left to do."""
-        content = wire["content"]
+    def msg(self, note: tuple[str, int, BaseMessage, dict[str, Any]]) -> None:
+        """Tell a message, by its snapshot, of which what costs time is left to do."""
+        _, number, message, wire = note
+        said, role, content = self._said, wire["role"], wire["content"]
         is_text = type(content) is str
-        size = size_of(content) if is_text else 0
-        if "reasoning_content" in wire:
-            size += size_of(str(wire["reasoning_content"]))
-        calls = wire.get("tool_calls")
-        if calls:
-            for call in calls:
-                function = call["function"]
+        size = 0 if not is_text else len(content) if content.isascii() else size_of(content)
+        if role == "assistant":
+            if "reasoning_content" in wire:
+                size += size_of(str(wire["reasoning_content"]))
+            for call in wire.get("tool_calls", ()):
+                function, name = call["function"], call["id"]
                 arguments = function["arguments"]
+                if type(arguments) is not str:
+                    arguments = function["arguments"] = dumps(arguments)
                 function["name"] = bounded_id(function["name"])
                 size += size_of(arguments)
-                if call["id"]:
-                    call["id"] = bounded_id(call["id"])
-                    self._asked[call["id"]] = arguments
-        for key in _NAMES:
-            if named := wire.get(key):
-                wire[key] = bounded_id(named)
+                if name:
+                    call["id"] = name = bounded_id(name)
+                    self._asked[name] = arguments
+                said.append((function, "arguments"))
+        else:
+            if name := wire.get("name"):
+                wire["name"] = bounded_id(name)
+                said.append((wire, "name"))
+            if name := wire.get("tool_call_id"):
+                wire["tool_call_id"] = bounded_id(name)
         cut = False if is_text and size <= self._clip.limit else finish(wire, self._clip)  # most fit as they are
         if not is_text:  # what its blocks hold is known when they are finished
             size += size_of_blocks(wire["content"])
+        if content:
+            said.append((wire, "content"))
+        if "reasoning_content" in wire:
+            said.append((wire, "reasoning_content"))
         self._size += size
-        item = {"t": "msg", "m": number, "id": message.id and bounded_id(message.id), "msg": wire}
-        if wire["role"] == "tool":
+        name = message.id  # by now it may have been given one
+        item = {"t": "msg", "m": number, "id": name and bounded_id(name), "msg": wire}
+        if role == "tool":
             if getattr(message, "status", None) == "error":
                 item["status"] = "error"
-        elif message.response_metadata.get("__is_handoff_back"):
+        elif (told := message.response_metadata) and told.get("__is_handoff_back"):
             item["synthetic"] = True
         if self._put(item, cut):
             self._chars += size
             if self._chars > _RECORD_CHARS:
                 self._close()
 
-    def graph(self, number: int, up: int, name: str, node: Node | None, tool: int) -> None:
+    def graph(self, note: tuple[str, int, int, str, Node | None, int]) -> None:
         """Tell of a nested graph run."""
+        _, number, up, name, node, tool = note
         self._put({"t": "graph", "s": number, "up": up, "name": bounded_id(name), "p": self._tell(node), "n": tool})
 
-    def node_end(self, node: Node, numbers: Sequence[int]) -> None:
+    def node_end(self, note: tuple[str, Node, Sequence[int]]) -> None:
         """Tell that a node ended, where that says anything; a number 0 is a message that removes others."""
-        out = self._new(node.scope, numbers)
+        _, node, numbers = note
+        if len(numbers) == 1:  # as nodes of agents give
+            carried, number = self.carry(node.scope), numbers[0]
+            out = [number] if number and number not in carried else ()
+            carried.update(out)
+        else:
+            out = self._new(node.scope, numbers) if numbers else ()
         if not out and not node.told:
             return
-        item: dict[str, Any] = {"t": "node_end", "p": self._tell(node)}
+        item: dict[str, Any] = {"t": "node_end", "p": node.number if node.told else self._tell(node)}
         if out:
             item["out"] = out
         if 0 in numbers:
             item["rewrite"] = True
         self._put(item)
 
-    def node_error(self, node: Node, error: tuple[str, str]) -> None:
+    def node_error(self, note: tuple[str, Node, tuple[str, str]]) -> None:
         """Tell that a node raised."""
+        _, node, error = note
         item: dict[str, Any] = {"t": "node_end", "p": self._tell(node)}
         self._put(item, self._error(item, error, False))
 
-    def node_left(self, node: Node, numbers: Sequence[int]) -> None:
+    def node_left(self, note: tuple[str, Node, Sequence[int]]) -> None:
         """Tell that a node ended by control flow, where that says anything."""
+        _, node, numbers = note
         out = self._new(node.scope, numbers)
         if out or node.told:
             item: dict[str, Any] = {"t": "node_end", "p": self._tell(node), "control": True}
@@ -179,15 +207,14 @@ class Items:
                 item["out"] = out
             self._put(item)
 
-    def graph_end(self, scope: int, out: list[int]) -> None:
+    def graph_end(self, note: tuple[str, int, list[int]]) -> None:
         """Tell what a nested graph run's state holds beside what is known."""
+        _, scope, out = note
         self._put({"t": "graph_end", "s": scope, "out": out})
 
-    def call(
-        self, number: int, scope: int, node: Node | None, tool: int, numbers: list[int], tools: Any,
-        model: str | None, at: float,
-    ) -> None:  # fmt: skip
+    def call(self, note: tuple[str, int, int, Node | None, int, list[int], Any, str | None, float]) -> None:
         """Tell of a model call by what was added to the input of the call before it in the same place."""
+        _, number, scope, node, tool, numbers, tools, model, at = note
         base, keep, place = 0, 0, (scope, tool)
         last = self._inputs.get(place)
         if last is not None:
@@ -197,7 +224,9 @@ class Items:
         added = numbers[keep:] if keep else numbers
         self.carry(scope).update(added)  # the others were carried by the call before
         toolset = self._toolset(tools) if tools else 0
-        item = {"t": "call", "c": number, "s": scope, "p": self._tell(node), "add": added, "d": self._since(at)}
+        place_of = 0 if node is None else node.number if node.told else self._tell(node)
+        item = {"t": "call", "c": number, "s": scope, "p": place_of, "add": added,
+                "d": int((at - self._started) * 1000)}  # fmt: skip
         if keep:
             item["base"] = base
             item["keep"] = keep
@@ -209,35 +238,38 @@ class Items:
             item["model"] = bounded_id(str(model))
         self._put(item)
 
-    def reply(self, number: int, message: int, usage: list[int] | None, model: str | None, at: float) -> None:
+    def reply(self, note: tuple[str, int, int, list[int] | None, str | None, float]) -> None:
         """Tell of a model's reply."""
-        item = {"t": "reply", "c": number, "m": message, "d": self._since(at)}
+        _, number, message, usage, model, at = note
+        item = {"t": "reply", "c": number, "m": message, "d": int((at - self._started) * 1000)}
         if usage:
             item["usage"] = usage
         if model:
             item["model"] = bounded_id(model)
         self._put(item)
 
-    def call_error(self, number: int, error: tuple[str, str], at: float) -> None:
+    def call_error(self, note: tuple[str, int, tuple[str, str], float]) -> None:
         """Tell that a model call failed."""
+        _, number, error, at = note
         item: dict[str, Any] = {"t": "call_error", "c": number, "d": self._since(at)}
         self._put(item, self._error(item, error, False))
 
-    def tool(
-        self, number: int, scope: int, node: Node | None, up: int, name: str, call_id: str | None, args: str, at: float
-    ) -> None:
+    def tool(self, note: tuple[str, int, int, Node | None, int, str, str | None, Any, float]) -> None:
         """Tell of a tool run; its arguments only where they are not those of its tool call."""
-        call_id = call_id and bounded_id(call_id)
-        told = bool(call_id) and self._asked.get(call_id or "") == args
-        if not told:
-            self._size += size_of(args)
+        _, number, scope, node, up, name, call_id, args, at = note
+        if type(args) is not str:
+            args = dumps(args)
+        told = False
+        if call_id:
+            call_id = bounded_id(call_id)
+            told = self._asked.get(call_id) == args
         item = {
             "t": "tool",
             "n": number,
             "s": scope,
-            "p": self._tell(node),
+            "p": 0 if node is None else node.number if node.told else self._tell(node),
             "name": bounded_id(name),
-            "d": self._since(at),
+            "d": int((at - self._started) * 1000),
         }
         if up:
             item["up"] = up
@@ -246,12 +278,15 @@ class Items:
         if told:
             self._put(item)
         else:
+            self._size += size_of(args)
             item["args"] = self._clip(args)
+            self._said.append((item, "args"))
             self._put(item, item["args"] is not args)
 
-    def tool_end(self, number: int, message: int, text: str | None, at: float) -> None:
+    def tool_end(self, note: tuple[str, int, int, str | None, float]) -> None:
         """Tell what a tool gave back."""
-        item = {"t": "tool_end", "n": number, "d": self._since(at)}
+        _, number, message, text, at = note
+        item: dict[str, Any] = {"t": "tool_end", "n": number, "d": int((at - self._started) * 1000)}
         if message:
             item["m"] = message
         if text is None:
@@ -259,10 +294,12 @@ class Items:
             return
         self._size += size_of(text)
         item["text"] = self._clip(text)
+        self._said.append((item, "text"))
         self._put(item, item["text"] is not text)
 
-    def tool_error(self, number: int, error: tuple[str, str], control: bool, at: float) -> None:
+    def tool_error(self, note: tuple[str, int, tuple[str, str], bool, float]) -> None:
         """Tell that a tool raised."""
+        _, number, error, control, at = note
         item: dict[str, Any] = {"t": "tool_error", "n": number, "d": self._since(at)}
         self._put(item, self._error(item, error, control))
 
@@ -270,12 +307,13 @@ class Items:
 
     def _put(self, item: dict[str, Any], cut: bool = False) -> bool:
         """Take an item, within the bounds of the run."""
-        self._events += 1
-        if self._events > self._max_events or self._size > self._max_size:
+        self._events = events = self._events + 1
+        if events > self._max_events or self._size > self._max_size:
             self.truncated = True
             return False
         self._group.append(item)
-        self._cut += cut
+        if cut:
+            self._cut += 1
         return True
 
     def _close(self) -> None:
@@ -293,15 +331,8 @@ class Items:
             return 0
         if not node.told:
             node.told = True
-            self._put(
-                {
-                    "t": "node",
-                    "p": node.number,
-                    "s": node.scope,
-                    "name": bounded_id(node.name),
-                    "ns": bounded_id(node.ns),
-                }
-            )
+            name, ns = bounded_id(node.name), bounded_id(node.ns)
+            self._put({"t": "node", "p": node.number, "s": node.scope, "name": name, "ns": ns})
         return node.number
 
     def _new(self, scope: int, numbers: Sequence[int]) -> list[int]:
@@ -329,7 +360,9 @@ class Items:
                 return number
         number = next(self._numbers)
         self._tools.append((number, tools))
-        self._put({"t": "tools", "x": number, "tools": openai_tools(tools)})
+        item = {"t": "tools", "x": number, "tools": openai_tools(tools)}
+        self._said.append((item, "tools"))
+        self._put(item)
         return number
 
     def _error(self, item: dict[str, Any], error: tuple[str, str], control: bool) -> bool:
@@ -340,6 +373,7 @@ class Items:
         name, text = error
         item["error"] = bounded_id(name)
         item["text"] = self._clip(text)
+        self._said.append((item, "text"))
         return item["text"] is not text
 
 
@@ -363,23 +397,10 @@ _SAID = ("thread_id", "tags", "metadata", "input_text", "goal", "subject", "tena
          "error_message", "value", "comment")  # fmt: skip
 
 
-def redact(made: list[dict[str, Any]], redactor: Redaction) -> None:
-    """Redact what was said in the records, in place, in one call: what it costs is mostly per call."""
-    spots: list[tuple[dict[str, Any], str]] = []
-    for record in made:
-        if record["k"] != "f":
-            spots += [(record, key) for key in _SAID if record.get(key)]
-            continue
-        for item in record["f"]:
-            kind = item["t"]
-            if kind == "msg":
-                message = item["msg"]
-                spots += [(message, key) for key in ("content", "reasoning_content", "name") if message.get(key)]
-                spots += [(call["function"], "arguments") for call in message.get("tool_calls", ())]
-            else:
-                spots += [(item, key) for key in ("args", "text", "tools") if key in item]
-    given = [holder[key] for holder, key in spots]
+def redact(said: list[tuple[dict[str, Any], str]], redactor: Redaction) -> None:
+    """Redact what was said, in place and in one call: what it costs is mostly per call."""
+    given = [holder[key] for holder, key in said]
     clean = redactor.value(given)
     if clean is not given:
-        for (holder, key), value in zip(spots, clean, strict=True):
+        for (holder, key), value in zip(said, clean, strict=True):
             holder[key] = value

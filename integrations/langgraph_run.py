@@ -21,44 +21,35 @@ from agenther_live.integrations.clipping import Clip
 from agenther_live.integrations.langgraph_items import Items
 from agenther_live.integrations.messages import content_key, same_message, snapshot
 
-__all__ = ["NodeRun", "OpenRun", "Span", "outermost"]
+__all__ = ["OpenRun", "Span", "outermost"]
 
 _BATCH = 512  # so many notes wait at most; with no timer about, the run itself makes items of them
-
-
-class NodeRun:
-    """One run of a node (or task): an attempt at one task of a graph run. `told`: the journal knows of it.
-
-    Made bare and filled in where it is made, as `Span` is: between two events LangGraph drives our code out of the
-    caches, and each function more that an event calls then costs microseconds.
-    """
-
-    __slots__ = ("name", "ns", "number", "scope", "told")
-
-    name: str
-    ns: str
-    number: int
-    scope: int
-    told: bool
 
 
 class Span:
     """One open callback run below a root; enough to say where its children belong.
 
     `key` is its place in the table of open runs, `scope` the graph run it is in, `graph` the graph run it is itself
-    (None: it is none), `tool` the number of the tool run around it within that graph run (0: none).
+    (None: it is none), `node` the node run around it, `tool` the number of the tool run around it within that graph run
+    (0: none). One of kind `node` is a node run itself, an attempt at the task `ns` of a graph run; `told`: the journal
+    knows of it.
+
+    Made bare and filled in where it is made: between two events LangGraph drives our code out of the caches, and each
+    function more that an event calls then costs microseconds.
     """
 
-    __slots__ = ("graph", "key", "kind", "name", "node", "number", "root", "scope", "tool")
+    __slots__ = ("graph", "key", "kind", "name", "node", "ns", "number", "root", "scope", "told", "tool")
 
     graph: int | None
     key: Any
     kind: str
     name: str
-    node: NodeRun | None
+    node: Span | None
+    ns: str
     number: int
     root: OpenRun
     scope: int
+    told: bool
     tool: int
 
 
@@ -145,28 +136,31 @@ class OpenRun:
                 number = 0
             else:
                 number = next(self.numbers)
-                self.notes.append(("graph", number, span.scope, span.name, span.node, span.tool))
+                node = span if span.kind == "node" else span.node
+                self.notes.append(("graph", number, span.scope, span.name, node, span.tool))
             self.graphs += 1
             span.graph = number
             self.is_graph = True
             return number
 
-    def number(self, message: BaseMessage, *, fresh: bool = False) -> int:
-        """Give a message's number; 0 for what is no message. `fresh`: said or observed just now."""
-        seen = self.seen
-        if not fresh:
-            known = seen.get(id(message))
-            if known is not None:
-                return known
-            known = self._recognise(message)
-            if known:
-                seen[id(message)] = known
-                self._kept.append(message)
-                return known
+    def number(self, message: BaseMessage) -> int:
+        """Give a message's number; 0 for what is no message."""
+        known = self.seen.get(id(message))
+        if known is not None:
+            return known
+        known = self._recognise(message)
+        if known:
+            self.seen[id(message)] = known
+            self._kept.append(message)
+            return known
+        return self.say(message)
+
+    def say(self, message: BaseMessage) -> int:
+        """Number a message that was said or observed just now; 0 for what is no message."""
         wire = snapshot(message)
         if wire is None:
             return 0
-        number = seen[id(message)] = next(self.numbers)
+        number = self.seen[id(message)] = next(self.numbers)
         self._fresh.append((number, message))
         notes = self.notes
         notes.append(("msg", number, message, wire))
@@ -176,10 +170,13 @@ class OpenRun:
 
     def numbered(self, messages: Sequence[BaseMessage]) -> list[int]:
         """Give the numbers of messages, most of which are known objects."""
-        numbers = list(map(self.seen.get, map(id, messages)))
-        if all(numbers):
-            return numbers  # type: ignore[return-value]
-        return [self.number(message) for message in messages]
+        find, numbers = self.seen.get, []
+        for message in messages:  # no faster in C: what it would call lies in no cache when an event comes
+            number = find(id(message))
+            if not number:
+                return [self.number(message) for message in messages]
+            numbers.append(number)
+        return numbers
 
     def _recognise(self, message: BaseMessage) -> int:
         """Find the number of an equal message that is another object: reloaded, or built again for a prompt."""
@@ -220,6 +217,8 @@ class OpenRun:
             self._settle()
             items = self._items
             carried = items.carry(scope)
+            if carried.issuperset(map(self.seen.get, map(id, messages))):
+                return []  # as in most runs: every message there is an object that an event showed
             first = self._first(messages) if scope == 0 and items.own else 0
             for place in range(len(messages) - 1, first - 1, -1):
                 message = messages[place]
@@ -262,8 +261,8 @@ class OpenRun:
         """Whether a bound cut off what came later."""
         return self._items.truncated
 
-    def take(self) -> tuple[list[dict[str, Any]], int]:
-        """Take the records of what was noted so far, in order, and the number of fields that were cut in them."""
+    def take(self) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], str]], int]:
+        """Take the records of what was noted so far, as `Items.take` does."""
         with self._lock:
             self._settle()
             return self._items.take()
@@ -271,13 +270,13 @@ class OpenRun:
     def _settle(self) -> None:
         """Make items of the notes; never waits for longer than another thread does the same."""
         with self._lock:
-            notes, add = self.notes, self._items.add
-            while notes:
-                add(notes.popleft())
+            self._items.add(self.notes)
 
     def forget(self) -> None:
         """Let go of everything that only an open run needs."""
         self.seen, self._by_id, self._by_key, self._kept = {}, {}, {}, []
         self._fresh.clear()
+        if not self.is_graph:
+            self.notes.clear()  # nobody writes them, and they lead back here
         self.asked = None
         self._items.forget()

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from langchain_core.messages import (
@@ -32,6 +32,7 @@ __all__ = [
     "content_key",
     "dumps",
     "finish",
+    "held",
     "messages_in",
     "openai_tools",
     "plain",
@@ -53,7 +54,14 @@ _ROLES = {
     "function": "function",
     "FunctionMessageChunk": "function",
 }
-_USUAL = frozenset({HumanMessage, AIMessage, ToolMessage, SystemMessage})  # to ask a class of pydantic's costs more
+# To ask an object whether it is a message costs a call of Python code, so these are looked for first.
+_USUAL: dict[type, str] = {
+    HumanMessage: "user",
+    AIMessage: "assistant",
+    ToolMessage: "tool",
+    SystemMessage: "system",
+}
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _CALL_BLOCKS = {"tool_use", "tool_call", "function_call", "tool_call_chunk", "input_json_delta", "custom_tool_call"}
 _THOUGHT_BLOCKS = {"reasoning", "thinking", "redacted_thinking", "reasoning_content"}
 _INLINE_BYTES = 1024  # binary parts longer than this are stored by hash and size
@@ -64,38 +72,56 @@ _MAX_ITEMS = 200
 def snapshot(message: BaseMessage) -> dict[str, Any] | None:
     """Copy a message into OpenAI's form; None for what is no message of a conversation (RemoveMessage).
 
-    Content that is a list is copied part by part and still in LangChain's form until `finish`.
+    Content that is a list is copied part by part and still in LangChain's form until `finish`; arguments are as `held`
+    gives them.
     """
-    kind = message.type
-    role = _ROLES.get(kind)
+    role = _USUAL.get(type(message))
     if role is None:
-        role = _role_of_other(message)
+        role = _ROLES.get(message.type) or _role_of_other(message)
         if role is None:
             return None
-    content = message.content
+    content: Any = message.content
     if type(content) is not str:
-        content = [dict(part) if isinstance(part, dict) else part for part in content]
+        content = _copied(content)
     wire: dict[str, Any] = {"role": role, "content": content}
     if role == "assistant":
         if isinstance(message, AIMessage):
-            if message.tool_calls or message.invalid_tool_calls:
-                calls = [_call(c["id"], c["name"], dumps(c["args"])) for c in message.tool_calls]
-                calls += [_call(c["id"], c["name"], c["args"]) for c in message.invalid_tool_calls]
-                wire["tool_calls"] = calls
-            if message.additional_kwargs and (reasoning := message.additional_kwargs.get("reasoning_content")):
+            if given := message.tool_calls:
+                wire["tool_calls"] = calls = []
+                for call in given:
+                    function = {"name": call["name"] or "", "arguments": held(call["args"])}
+                    calls.append({"id": call["id"], "type": "function", "function": function})
+            if broken := message.invalid_tool_calls:
+                calls = wire.setdefault("tool_calls", [])
+                for wrong in broken:
+                    function = {"name": wrong["name"] or "", "arguments": wrong["args"] or ""}
+                    calls.append({"id": wrong["id"], "type": "function", "function": function})
+            if (more := message.additional_kwargs) and (reasoning := more.get("reasoning_content")):
                 wire["reasoning_content"] = reasoning
-    elif role == "tool":
-        if isinstance(message, ToolMessage):
-            wire["tool_call_id"] = message.tool_call_id
-        if message.name:
-            wire["name"] = message.name
-    elif message.name:
-        wire["name"] = message.name
+        return wire
+    if role == "tool" and isinstance(message, ToolMessage):
+        wire["tool_call_id"] = message.tool_call_id
+    if name := message.name:
+        wire["name"] = name
     return wire
 
 
-def _call(call_id: str | None, name: str | None, arguments: str | None) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name or "", "arguments": arguments or ""}}
+def held(args: Any) -> Any:
+    """Copy the arguments of a call: the mapping itself where all in it is plain, which costs least, else as JSON."""
+    if type(args) is dict:
+        for value in args.values():
+            if type(value) not in _PLAIN:
+                break
+        else:
+            return args.copy()
+    return dumps(args)
+
+
+def _copied(content: Any) -> Any:
+    """Copy what can change of a message's content: the parts of a list."""
+    if isinstance(content, str):
+        return str(content)
+    return [dict(part) if isinstance(part, dict) else part for part in content]
 
 
 def _role_of_other(message: BaseMessage) -> str | None:
@@ -215,7 +241,12 @@ def _text_of(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "replace")
     if isinstance(value, BaseMessage):
-        return snapshot(value)
+        wire = snapshot(value) or {}
+        for call in wire.get("tool_calls", ()):
+            function = call["function"]
+            if type(function["arguments"]) is not str:
+                function["arguments"] = dumps(function["arguments"])
+        return wire or None
     dump = getattr(value, "model_dump", None)
     try:
         return dump(mode="json") if dump is not None and not isinstance(value, type) else str(value)
@@ -299,6 +330,19 @@ def same_message(one: BaseMessage, other: BaseMessage) -> bool:
     )
 
 
+class _Words:
+    """What a caller said in bare words: what we ask of a HumanMessage, without the cost of making one."""
+
+    __slots__ = ("content",)
+
+    type = "human"
+    id = name = None
+    response_metadata: Mapping[str, Any] = {}
+
+    def __init__(self, text: str) -> None:
+        self.content = text
+
+
 def to_messages(given: Any) -> list[BaseMessage] | None:
     """Read what a caller may send as messages (objects, tuples, dicts, text); None if it is something else."""
     if isinstance(given, BaseMessage):
@@ -311,7 +355,7 @@ def to_messages(given: Any) -> list[BaseMessage] | None:
         return list(given)
     try:
         if len(given) == 1 and (text := _user_text(given[0])) is not None:
-            return [HumanMessage(text)]
+            return [cast(BaseMessage, _Words(text))]
         return list(convert_to_messages(given))
     except Exception:  # not messages after all
         return None
@@ -330,16 +374,19 @@ def _user_text(given: Any) -> str | None:
 
 def messages_in(output: Any) -> list[BaseMessage]:
     """Find the messages that a node's output adds to the state: in dicts, Commands, lists of them, or bare."""
-    kind = type(output)
-    if kind is dict:  # the most usual first: to ask what a message is costs a call of Python code
+    if type(output) is list and len(output) == 1:  # the most usual first: a list of one Command of one message
+        output = output[0]
+    if type(output) is Command and type(output.update) is dict:
+        output = output.update
+    if type(output) is dict:
         if len(output) == 1:
             for value in output.values():
+                if type(value) is list and len(value) == 1 and type(value[0]) in _USUAL:
+                    return value.copy()
                 return _messages_of(value)
         return [message for value in output.values() for message in _messages_of(value)]
-    if kind is list and len(output) == 1:
+    if type(output) is list and len(output) == 1:
         return messages_in(output[0])
-    if kind is Command and type(output.update) is dict:
-        return messages_in(output.update)
     if output is None or isinstance(output, str):
         return []
     if isinstance(output, BaseMessage):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import hmac
 import json
 import os
@@ -402,6 +403,40 @@ def test_a_cut_leaves_no_part_of_a_secret(full: Redactor) -> None:
     kept = Clip(1000, full)(rows)
     assert kept.startswith(rows[:1000])  # what is cut is no JSON any more
     assert "hunter" not in full.text(kept)
+
+
+def test_a_cut_leaves_no_part_of_a_secret_that_is_longer_than_what_is_looked_at(full: Redactor) -> None:
+    noise = hashlib.shake_256(b"noise").hexdigest(10_000)
+    lines = "\n".join(noise[i : i + 64] for i in range(0, 12_000, 64))
+    pem = PEM.replace("MIIEowIBAAKCAQEA7", lines)
+    nested = json.dumps({"credentials": json.dumps({"type": "service_account", "private_key": noise})})
+    told = {
+        f"eyJ0{noise[:40]}.eyJ0{noise}.{noise[:40]}": 20,
+        f"eyJ0{noise}.eyJ0{noise[:90]}.{noise[:40]}": 20,
+        f"eyJ0{noise[:90]}..{noise[:16]}.{noise}.{noise[:22]}": 20,
+        pem: 40,
+        json.dumps(pem)[1:-1]: 40,
+        "sk-" + f"proj-{noise}": 40,
+        f"Authorization: Bearer {noise}": 40,
+        f"Authorization: Basic {noise}": 40,
+        f"password={noise}": 20,
+        f'api_key: "{noise}"': 20,
+        json.dumps({"a": 1, "client_secret": noise}): 40,
+        repr({"it's": "so", "password": noise}): 40,
+        nested: 90,
+    }
+    for secret, least in told.items():
+        for before in ("", "some words, " * 900):
+            text = before + secret + ", and more" * 2_000
+            assert noise[:24] not in full.text(text)
+            for at in (least, 100, 600, 8_191, 8_300, 16_500, 19_000):
+                if at < len(secret) - 1:
+                    kept = full.text(Clip(len(before) + at, full)(text))
+                    assert kept.endswith(f"… [cut: {len(text)} characters]")
+                    left = kept[len(before) : kept.index("… [cut: ")]
+                    assert not any(noise[i : i + 12] in left for i in range(0, 19_000, 6)), (secret[:60], at)
+    plain = json.dumps({"password": "hunter22", "note": "it's " + "plain words, " * 2_000})
+    assert len(Clip(9_000, full)(plain).partition("… [cut: ")[0]) == 9_000  # in the value of a field that hides nothing
 
 
 def test_the_key_lies_in_the_home_or_comes_from_the_environment(

@@ -63,14 +63,15 @@ class Queue:
                 ended = {line.root for line in lines if line.kind == "end"}
                 lines = [line for line in lines if line.root not in self._dropped]
                 self._dropped -= ended
-            self._lines.extend(lines)
-            self._bytes += sum([len(line.data) for line in lines])
             for line in lines:
-                if line.root is not None:
-                    if line.kind == "start":
-                        self._open.add(line.root)
-                    elif line.kind == "end":
-                        self._open.discard(line.root)
+                root, kind, data = line
+                self._lines.append(line)
+                self._bytes += len(data)
+                if root is not None:
+                    if kind == "start":
+                        self._open.add(root)
+                    elif kind == "end":
+                        self._open.discard(root)
             while self._bytes > self._max_bytes and len(self._lines) > self._in_flight and self._drop_last():
                 pass
 
@@ -78,15 +79,18 @@ class Queue:
         """Give the lines to write now, in order."""
         with self._lock:
             self._in_flight = len(self._lines)
-            self._due, self._waiters = self._due + self._waiters, []
+            if self._waiters:
+                self._due, self._waiters = self._due + self._waiters, []
             return [line.data for line in self._lines]
 
     def end(self, written: int) -> None:
         """Forget the first `written` lines, which the file has, and wake those who waited for this write."""
         with self._lock:
-            gone = self._lines[:written]
-            del self._lines[:written]
-            self._bytes -= sum([len(line.data) for line in gone])
+            if written == len(self._lines):  # as a rule
+                self._lines, self._bytes = [], 0
+            else:
+                self._bytes -= sum([len(line.data) for line in self._lines[:written]])
+                del self._lines[:written]
             self._in_flight = 0
             due, self._due = self._due, []
         for event in due:

@@ -60,7 +60,7 @@ _IBAN_LENGTHS = {
 def replace_personal(text: str, replace: Replace) -> str:
     """Give the text with its personal data replaced; the same object where there are none."""
     edits: list[tuple[int, int, str]] = []
-    if "@" in text or "%40" in text:
+    if "@" in text or ("%" in text and "%40" in text):  # one character is looked for many times faster than three
         _emails(text, replace, edits)
     digits = text.encode("utf-8", "surrogatepass").translate(_DIGIT_CLASS, _BETWEEN)
     if b"0000000" in digits:

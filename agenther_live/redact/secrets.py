@@ -93,8 +93,12 @@ _ASSIGNED = re.compile(
     r"(?P<before>(?i:(?P<password>password|passwd|passphrase|pwd)"
     r"|(?P<secret>secret(?:[_-]?(?:access)?[_-]?key)?|credentials?)|(?P<key>key)|(?P<token>token))"
     r"(?:\\?[\"'])?(?P<separator>\s{0,4}(?::=|=>|=|:|\bis\b)\s{0,4}))"
-    r"(?:(?P<quote>\\?[\"'])(?P<quoted>[^\r\n]{1,500}?)(?P=quote)|(?P<bare>[^\s\"'\\;&,<>]{3,500}))"
+    r"(?:(?P<quote>\\?[\"'])(?P<quoted>[^\r\n]{1,500}?)(?P=quote)|\\?[\"'](?P<long>[^\s\"'\\]{500})"
+    r"|(?P<bare>[^\s\"'\\;&,<>]{3,500}))"
 )
+# What these match is bounded, or hostile text would take seconds; a value that reaches the bound goes on to its end.
+_LONGEST = 500
+_REST = re.compile(r"[^\s\"'\\;&,<>\[\]]*+")
 _SAID = ("assword is ", "assphrase is ", "pwd is ", "ecret is ", "oken is ", "key is ", "Key is ", "redential is ")
 _NAMES = ("pass", "pwd", "secret", "token", "key", "credential")
 _KEYS = ("api", "access", "account", "auth", "private", "secret", "encryption", "subscription", "master", "service")
@@ -135,7 +139,10 @@ def _named(text: str, replace: Replace) -> str:
 
     def behind(kind: str, m: re.Match[str] | None) -> None:
         if m is not None and not m["value"].startswith("["):
-            edits.append((m.start("value"), m.end("value"), replace(kind, m["value"])))
+            start, end = m.span("value")
+            if end - start >= 4 * _LONGEST and (not edits or edits[-1][1] < start):
+                end = _end(text, end)
+            edits.append((start, end, replace(kind, text[start:end])))
 
     if "@" in low and "://" in low:  # one character is looked for many times faster than two
         for i in find_all(low, "://"):
@@ -159,10 +166,12 @@ def _named(text: str, replace: Replace) -> str:
     named = False
     for name in _NAMES:
         if name in low:
-            named = True
+            named, reach = True, 0
             for i in find_all(low, name, skip):
-                if _secret_part(name, low[max(0, i - 14) : i]) and (m := _ASSIGNED.match(text, i)) is not None:
-                    _assigned(m, replace, edits)
+                if i < reach or not _secret_part(name, low[max(0, i - 14) : i]):
+                    continue
+                if (m := _ASSIGNED.match(text, i)) is not None:
+                    reach = _assigned(text, m, replace, edits)
     if named and ("aws" in low or "secret" in low):
         edits += [(m.start(), m.end(), replace("aws_secret", m[0])) for m in _AWS_SECRET.finditer(text)]
     return splice(text, edits)
@@ -186,24 +195,42 @@ def _secret_part(name: str, left: str) -> bool:
     return True
 
 
-def _assigned(m: re.Match[str], replace: Replace, edits: list[tuple[int, int, str]]) -> None:
-    """Judge what is assigned to a secret's name, and replace it where it is no type, mask, code or prose."""
+def _end(text: str, end: int) -> int:
+    """Give where the word ends that goes on at `end`."""
+    rest = _REST.match(text, end)
+    return end if rest is None else rest.end()
+
+
+def _assigned(text: str, m: re.Match[str], replace: Replace, edits: list[tuple[int, int, str]]) -> int:
+    """Judge what is assigned to a secret's name, and replace it where it is no type, mask, code or prose.
+
+    Gives where one that is longer than a match may be ends: nothing more is to be found in it; else 0.
+    """
     kind = "password" if m["password"] else "secret" if m["secret"] else "api_key" if m["key"] else "token"
+    if m["long"] is not None:
+        start, end = m.start("long"), _end(text, m.end("long"))
+        edits.append((start, end, replace(kind, text[start:end])))
+        return end
     if (quoted := m["quoted"]) is not None:
         if not harmless(quoted) and (kind == "password" or (len(quoted) >= 8 and " " not in quoted)):
             edits.append((m.start("quoted"), m.end("quoted"), replace(kind, quoted)))
-        return
+        return 0
     value = m["bare"].rstrip(_TRAILING)
     if len(value) < 3 or harmless(value) or _CODE.fullmatch(value):
-        return
+        return 0
     separator = m["separator"].strip().lower()
     digits = any(c.isdigit() for c in value)
     if kind != "password" and (len(value) < 8 or not digits):
-        return
+        return 0
     if separator in {":", "is"} and (len(value) < 6 or value.isalpha() or (separator == "is" and not digits)):
-        return  # prose: "password: required"
-    start = m.start("bare")
-    edits.append((start, start + len(value), replace(kind, value)))
+        return 0  # prose: "password: required"
+    start, end = m.span("bare")
+    if end - start < _LONGEST:
+        edits.append((start, start + len(value), replace(kind, value)))
+        return 0
+    end = _end(text, end)
+    edits.append((start, end, replace(kind, text[start:end])))
+    return end
 
 
 def harmless(value: str) -> bool:

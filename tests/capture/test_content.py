@@ -11,6 +11,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import ContextEditingMiddleware, SummarizationMiddleware
 from langchain.agents.middleware.context_editing import ClearToolUsesEdit
 from langchain.agents.structured_output import ToolStrategy
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -20,7 +21,7 @@ from langgraph.prebuilt import create_react_agent
 from pydantic import BaseModel, Field
 
 from agenther_live.assemble import tools_version
-from agenther_live.integrations.messages import openai_tools
+from agenther_live.integrations.messages import dumps, openai_tools
 from tests.capture.kit import Recording, Scripted, acts, ask, by_turn, drive, roles, say, user
 
 
@@ -206,6 +207,46 @@ def test_odd_values_reach_the_journal(recording: Recording):
     assert t.goal.startswith("lone ")
 
 
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_what_changes_after_an_event_does_not_change_what_was_recorded(recording: Recording, how):
+    """A handler behind ours has its way with all that it is shown, before the facts are written."""
+
+    class Meddler(BaseCallbackHandler):
+        run_inline = True
+
+        def on_llm_end(self, response: Any, **kwargs: Any) -> None:
+            self.said = response.generations[0][0].message
+
+        def on_tool_start(self, *args: Any, inputs: Any = None, **kwargs: Any) -> None:
+            for held in (self.said.tool_calls[0]["args"], inputs):
+                held.get("where", []).append("meddled")
+                held |= {"what": "meddled", "more": "meddled"}
+            self.said.content = "meddled"
+
+        def on_tool_end(self, output: Any, **kwargs: Any) -> None:
+            output.content = "meddled"
+
+    @tool
+    def find(what: str, where: list[str]) -> str:
+        """Find it."""
+        return f"{what} is here"
+
+    @tool
+    def look(what: str) -> str:
+        """Look."""
+        return f"{what} is there"
+
+    calls = ask(("find", {"what": "it", "where": ["a", "b"]}), text="one"), ask(("look", {"what": "it"}), text="two")
+    graph = recording.attach(agent(*calls, say("done"), tools=[find, look]))
+    drive(graph, user("go"), {"callbacks": [Meddler()]}, how=how)
+    told = [(step.thought, *[(act.input, act.observation) for act in step.actions]) for step in recording.only().steps]
+    assert told == [
+        ("one", ('{"what":"it","where":["a","b"]}', "it is here")),
+        ("two", ('{"what":"it"}', "it is there")),
+        ("done",),
+    ]
+
+
 def test_bytes_are_at_most_twice_the_information(recording: Recording):
     """Deltas, never histories: twenty steps cost twenty times one step."""
 
@@ -222,6 +263,12 @@ def test_bytes_are_at_most_twice_the_information(recording: Recording):
     written = sum(path.stat().st_size for path in (recording.folder / "journal").iterdir())
     assert written < 2 * information
     assert len(t.steps) == 21
+
+
+def test_a_message_within_a_value_is_in_openais_form():
+    (told,) = orjson.loads(dumps([ask(("add", {"a": 1, "b": 2}), text="I add")]))
+    assert told["content"] == "I add"
+    assert told["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a":1,"b":2}'}
 
 
 def test_tool_schemas_of_other_providers():
