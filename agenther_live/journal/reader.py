@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agenther_live.collecting import seldom_collected
+from agenther_live.journal.forms import is_formed, mended
 from agenther_live.journal.framing import READABLE, decode_line, lines, payload, plain_json
 from agenther_live.journal.segments import Segment, exclusively, is_locked, list_segments, make_private
 
@@ -114,9 +115,9 @@ class Batch:
 
     `loose` holds every other record (feedback, counters, late facts, replies), each with `_id` =
     "writer:segment:offset", the same at every delivery, so that ingest can ignore what it has. `damage` counts
-    `bad_lines`, `torn_tails`, `shrunk_files`, `damaged_files` (set aside), and `newer_files` and `unreadable_files`
-    (left where they are, told once per reader). `more` says that `limit_bytes` ended it. `cursors`
-    are the given ones, moved on.
+    `bad_lines`, `odd_lines` (fields of another form than ours were mended or left out), `torn_tails`, `shrunk_files`,
+    `damaged_files` (set aside), and `newer_files` and `unreadable_files` (left where they are, told once per reader).
+    `more` says that `limit_bytes` ended it. `cursors` are the given ones, moved on.
     """
 
     runs: list[RunFacts] = field(default_factory=list)
@@ -387,6 +388,8 @@ class Reader:
         for start, end, line in lines(read, tail.offset):
             data = payload(line)
             record = None if data is None else _outline(data)
+            if data is not None and record is not None and not is_formed(record):
+                data, record = self._mend(segment, start, data, batch if (segment.n, start) >= tail.delivered else None)
             if data is None or record is None:
                 if growing and tail.suspect != start:
                     # The writer may just have cut back a torn line that we saw the half of: look again.
@@ -408,6 +411,22 @@ class Reader:
                 tail.take(start, record, data, batch)
             tail.offset = end
         return True
+
+    def _mend(
+        self, segment: Segment, offset: int, data: bytes, batch: Batch | None
+    ) -> tuple[bytes | None, dict[str, Any] | None]:
+        """Give a line of another form than ours as far as it can be read, and count it where it is delivered now."""
+        with contextlib.suppress(ValueError):
+            record = mended(orjson.loads(data))
+            if record is not None:
+                data = plain_json(record)
+                if batch is not None:
+                    batch.damage["odd_lines"] += 1
+                    _log.warning(
+                        "journal segment %s, byte %d: a %s record of another form", segment.path, offset, record["k"]
+                    )
+                return data, _outline(data)
+        return None, None
 
     def _set_aside(self, segment: Segment, batch: Batch) -> None:
         """Move a file without one good line out of the way, for a person to look at."""

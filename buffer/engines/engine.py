@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -41,6 +41,33 @@ from agenther_live.buffer.people.query import Result
 from agenther_live.errors import BufferLocked
 
 Rows = Sequence[tuple[Any, ...]]
+
+
+class Columns:
+    """Rows by the column, where they are many; whoever walks over it gets rows. What it holds may be kept packed."""
+
+    __slots__ = ("_n", "_values")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Begin with no rows; `names` are those of the columns."""
+        self._values: list[list[Any]] = [[] for _ in names]
+        self._n = 0
+
+    def __len__(self) -> int:
+        """Give the number of rows."""
+        return self._n
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Give the rows."""
+        return zip(*self._values, strict=True)
+
+    def add(self, n: int, *columns: Iterable[Any]) -> None:
+        """Append `n` rows: as many values to each column."""
+        for known, new in zip(self._values, columns, strict=True):
+            known.extend(new)
+        self._n += n
+
+
 P = ParamSpec("P")
 T = TypeVar("T")
 _TRIES = 8
@@ -123,8 +150,12 @@ class Transaction(Protocol):
         """
         ...
 
-    def insert(self, table: Table, names: Sequence[str], rows: Rows) -> int:
+    def insert(self, table: Table, names: Sequence[str], rows: Rows | Columns) -> int:
         """Insert rows the engine's fast way; JSON columns take JSON text. Gives their number."""
+        ...
+
+    def gather(self, table: Table, names: Sequence[str]) -> Columns:
+        """Give something to gather rows in for `insert`, in the way that suits the engine."""
         ...
 
     def update(self, table: Table, keys: Sequence[str], sets: Sequence[str], rows: Rows) -> list[Any]:

@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql import Executable
 
-from agenther_live.buffer.engines.engine import Contended, Rows, Transaction, arrow_type
+from agenther_live.buffer.engines.engine import Columns, Contended, Rows, Transaction, arrow_type
 from agenther_live.buffer.engines.postgresql_results import fetched, stopped
 from agenther_live.buffer.people.query import Result, explain
 from agenther_live.buffer.people.statement import check, placed
@@ -241,11 +241,15 @@ class PostgreSQLTransaction:
         self._locked.update(new)
         return True
 
-    def insert(self, table: Table, names: Sequence[str], rows: Rows) -> int:
+    def insert(self, table: Table, names: Sequence[str], rows: Rows | Columns) -> int:
         """Insert rows by COPY."""
         if rows:
             self._copy_in(table, names, rows)
         return len(rows)
+
+    def gather(self, table: Table, names: Sequence[str]) -> Columns:
+        """Give columns to gather rows in for `insert`."""
+        return Columns(names)
 
     def update(self, table: Table, keys: Sequence[str], sets: Sequence[str], rows: Rows) -> list[Any]:
         """Set `sets` where all `keys` are equal, and give the first key of each row found."""

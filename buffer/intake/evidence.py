@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, or_, select
@@ -20,6 +19,7 @@ from agenther_live.trajectory import Evidence, EvidenceSource
 __all__ = ["Statement", "addresses", "evidence_of", "stated", "statement_of", "take_statements"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC).replace(tzinfo=None)
+_EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 _SOURCES: frozenset[EvidenceSource] = frozenset({"person", "reward", "evaluator", "judge", "terminal"})
 _COLUMNS = (
     "evidence_id",
@@ -42,8 +42,7 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """A piece of evidence as it was addressed: by trajectory (or root key), run id or thread."""
 
     evidence_id: str
@@ -64,7 +63,7 @@ class Statement:
 def statement_of(record: Mapping[str, Any]) -> Statement:
     """Read a `feedback` record of the journal; a record without an id is known by its content."""
     source = record.get("source")
-    known: EvidenceSource = source if source in _SOURCES else "person"
+    known: EvidenceSource = source if isinstance(source, str) and source in _SOURCES else "person"
     return Statement(
         evidence_id=str(record.get("feedback_id") or _content_id(record)),
         to_trajectory=_name(record.get("trajectory_id") or record.get("trajectory_root") or record.get("r")),
@@ -118,8 +117,8 @@ def moment(at: Any) -> datetime | None:
     """Turn seconds of the epoch into a naive UTC time; what is no such number is no time."""
     number = _number(at)
     try:
-        return None if number is None else datetime.fromtimestamp(number, UTC).replace(tzinfo=None)
-    except (OverflowError, ValueError, OSError):
+        return None if number is None else _EPOCH + timedelta(0, number)
+    except OverflowError:
         return None
 
 
@@ -257,6 +256,8 @@ def _said_before(
         e.at,
     )
     unbound = e.trajectory_id.is_(None)
+    if not tx.rows(select(e.evidence_id).where(unbound).limit(1)):  # as mostly: nothing waits for a run to come
+        run_ids, ids = (), ()
     rows: dict[str, tuple[Any, ...]] = {}
     for values, condition in (
         (threads, any_of(e.to_hash, threads)),

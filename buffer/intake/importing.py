@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -48,7 +48,7 @@ def add_trajectories(
     known = {row[0] for row in tx.rows(select(s.trajectory_id).where(any_of(s.trajectory_id, by_id)))}
     new = [storable_trajectory(trajectory) for key, trajectory in by_id.items() if key not in known]
     put(tx, [Written(Told.of(trajectory)) for trajectory in new], {}, now=now, settings=settings)
-    said = [replace(stated(one), to_trajectory=trajectory.trajectory_id) for trajectory, told in items for one in told]
+    said = [stated(one)._replace(to_trajectory=trajectory.trajectory_id) for trajectory, told in items for one in told]
     _, changed = take_statements(tx, said, now=now)
     mark_unsettled(tx, changed)
     return ImportReport(len(new), len(items) - len(new), given - len(items))

@@ -54,6 +54,7 @@ class IngestReport:
 
     `runs` are those that were new or had new facts; `known` were delivered before; `trajectories` are those that
     got a new revision; `evidence` is new; `failed` trajectories could not be assembled (their facts are kept).
+    `counted` goes to the view `counters`: `odd_facts` are facts of another form than ours, left out of trajectories.
     """
 
     runs: int = 0
@@ -312,6 +313,9 @@ def _assemble(
             report.failed += 1
             report.counted["unassembled"] += 1
             continue
+        if told.odd:
+            _log.warning("trajectory %s: %d facts of another form left out", group.trajectory_id, told.odd)
+            report.counted["odd_facts"] += told.odd
         if told.fields["status"] != group.status:
             told = told.with_status(group.status)
         yield Written(
@@ -376,7 +380,7 @@ def _count(tx: Transaction, batch: Batch, report: IngestReport) -> None:
         for record_id, (at, counted) in found.items()
         if record_id not in known
         for name, n in counted.items()
-        if isinstance(n, int | float)
+        if isinstance(n, int | float) and abs(n) < 2**63
     ]
     tx.insert(counts, ("record_id", "at", "name", "n"), rows)
 

@@ -107,7 +107,7 @@ def head_of(root_key: str, records: Sequence[Mapping[str, Any]]) -> RunHead:
             end = record
         last = max(last, float(record.get("at") or 0.0))
     started = float(start.get("at") or (records[0].get("at") if records else None) or last)
-    status: Status = end["status"] if end is not None else "abandoned"
+    status: Status = end.get("status", "abandoned") if end is not None else "abandoned"
     resume = bool(start.get("resume"))
     return RunHead(
         root_key=root_key,
@@ -116,7 +116,7 @@ def head_of(root_key: str, records: Sequence[Mapping[str, Any]]) -> RunHead:
         thread_id=_name(start.get("thread_id")),
         explicit_id=_name(start.get("trajectory_id")),
         started_at=started,
-        ended_at=float(end["at"]) if end is not None else max(last, started),
+        ended_at=float(end["at"]) if end is not None and end.get("at") is not None else max(last, started),
         status=status,
         resume=resume,
         new_input=bool(start.get("new_input", not resume)),

@@ -10,6 +10,8 @@ import math
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ import zstandard
 from pydantic_core import PydanticSerializationError
 
 from agenther_live.assemble import Told
+from agenther_live.buffer.engines.engine import Columns
 from agenther_live.labels import Sample
 from agenther_live.trajectory import Record, Trajectory
 
@@ -240,26 +243,32 @@ def run_rows(told: Told) -> Iterable[tuple[Any, ...]]:
         )
 
 
-def message_rows(told: Told) -> Iterable[tuple[Any, ...]]:
-    """Give the rows of `store.messages`, in the order of MESSAGE."""
+def put_messages(told: Told, into: Columns) -> None:
+    """Add the rows of `store.messages`, in the order of MESSAGE."""
     fields = told.fields
     key, revision = fields["trajectory_id"], fields["revision"]
     for path, messages in (("", fields["messages"]), *fields["nested"].items()):
-        context_len = 0 if path else fields["context_len"]
-        for index, message in enumerate(messages):
-            content, calls = message.get("content"), message.get("tool_calls")
-            yield (
-                key,
-                revision,
-                path,
-                index,
-                message["role"],
-                content if content is None or isinstance(content, str) else json_text(content),
-                json_text([_call(call) for call in calls]) if calls else None,
-                message.get("tool_call_id"),
-                message.get("name"),
-                index < context_len,
-            )
+        n = len(messages)
+        context_len = 0 if path else max(0, min(fields["context_len"], n))
+        into.add(
+            n,
+            repeat(key, n),
+            repeat(revision, n),
+            repeat(path, n),
+            range(n),
+            [message["role"] for message in messages],
+            [
+                content if content is None or isinstance(content, str) else json_text(content)
+                for content in [message.get("content") for message in messages]
+            ],
+            [
+                json_text([_call(call) for call in calls]) if calls else None
+                for calls in [message.get("tool_calls") for message in messages]
+            ],
+            [message.get("tool_call_id") for message in messages],
+            [message.get("name") for message in messages],
+            [True] * context_len + [False] * (n - context_len),
+        )
 
 
 _CALL, _FUNCTION = ["id", "type", "function"], ["name", "arguments"]
@@ -279,29 +288,31 @@ def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def step_rows(told: Told) -> Iterable[tuple[Any, ...]]:
-    """Give the rows of `store.steps`, in the order of STEP: one per action, one for a step without any."""
-    key, revision = told.fields["trajectory_id"], told.fields["revision"]
-    for step in told.fields["steps"]:
-        idx, at = step["idx"], step["at"]
-        head = (step["agent_path"], step["node"], step["model"], step["thought"])
-        if not step["actions"]:
-            yield (key, revision, idx, 0, *head, None, None, None, False, 0, None, at)
-        for index, action in enumerate(step["actions"]):
-            yield (
-                key,
-                revision,
-                idx,
-                index,
-                *head,
-                action["name"],
-                action["input"],
-                action["observation"],
-                action["is_error"],
-                action["attempts"],
-                action["call_id"],
-                at,
-            )
+_OF_STEP = itemgetter("agent_path", "node", "model", "thought")
+_OF_ACTION = itemgetter("name", "input", "observation", "is_error", "attempts", "call_id")
+_NO_ACTION = ({"name": None, "input": None, "observation": None, "is_error": False, "attempts": 0, "call_id": None},)
+
+
+def put_steps(told: Told, into: Columns) -> None:
+    """Add the rows of `store.steps`, in the order of STEP: one per action, one for a step without any."""
+    fields = told.fields
+    if not fields["steps"]:
+        return
+    rows = [
+        (step, index, action) for step in fields["steps"] for index, action in enumerate(step["actions"] or _NO_ACTION)
+    ]
+    steps, indices, actions = zip(*rows, strict=True)
+    n = len(rows)
+    into.add(
+        n,
+        repeat(fields["trajectory_id"], n),
+        repeat(fields["revision"], n),
+        [step["idx"] for step in steps],
+        indices,
+        *zip(*map(_OF_STEP, steps), strict=True),
+        *zip(*map(_OF_ACTION, actions), strict=True),
+        [step["at"] for step in steps],
+    )
 
 
 def sample_row(sample: Sample, *, revision: int, relabeling_id: str | None, now: datetime) -> tuple[Any, ...]:

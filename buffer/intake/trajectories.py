@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, select
 
 from agenther_live.assemble import Told
-from agenther_live.buffer.engines.engine import Transaction, any_of
+from agenther_live.buffer.engines.engine import Columns, Transaction, any_of
 from agenther_live.buffer.intake import rows as shape
 from agenther_live.buffer.schema import messages, runs, state, steps, superseded, trajectories
 from agenther_live.errors import MoveRefused
@@ -148,7 +148,7 @@ def put(
         now: naive UTC.
         settings: those of the home.
     """
-    rows = _Rows()
+    rows = _Rows(tx.gather(messages, shape.MESSAGE), tx.gather(steps, shape.STEP))
     for one in written:
         if one.old is None:
             rows.add(one.told, now)
@@ -174,10 +174,10 @@ def put(
 class _Rows:
     """Rows of trajectories, made one trajectory at a time and written all at once."""
 
+    messages: Columns
+    steps: Columns
     trajectories: list[tuple[Any, ...]] = field(default_factory=list)
     runs: list[tuple[Any, ...]] = field(default_factory=list)
-    messages: list[tuple[Any, ...]] = field(default_factory=list)
-    steps: list[tuple[Any, ...]] = field(default_factory=list)
     superseded: list[tuple[Any, ...]] = field(default_factory=list)
     new: list[tuple[Any, ...]] = field(default_factory=list)
     revised: list[tuple[Any, ...]] = field(default_factory=list)
@@ -186,8 +186,8 @@ class _Rows:
     def add(self, told: Told, now: datetime) -> None:
         self.trajectories.append(shape.trajectory_row(told, now=now))
         self.runs += shape.run_rows(told)
-        self.messages += shape.message_rows(told)
-        self.steps += shape.step_rows(told)
+        shape.put_messages(told, self.messages)
+        shape.put_steps(told, self.steps)
 
     def write(self, tx: Transaction) -> None:
         tx.insert(trajectories, shape.TRAJECTORY, self.trajectories)

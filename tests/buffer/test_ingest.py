@@ -77,9 +77,7 @@ def test_nothing_of_a_batch_stays_where_one_part_fails(buffer: Buffer) -> None:
 
 
 def test_a_trajectory_that_cannot_be_assembled_keeps_no_other_out(buffer: Buffer) -> None:
-    start, facts, end = run("bad").records
-    facts["f"] = [{"t": "msg", "m": 1, "msg": "no message"}]
-    bad = RunFacts.of("bad", "w", [start, facts, end])
+    bad = replace(run("bad"), lines=[b"nonsense"])
     report = buffer.ingest(batch([bad, run("good")]), now=at(0))
     assert (report.failed, report.trajectories) == (1, 1)
     assert statuses(buffer) == {"good": "finished"}

@@ -9,14 +9,17 @@ from pydantic import ValidationError
 
 from agenther_live import assemble as assembling
 from agenther_live.assemble import Told, assemble, tell
+from agenther_live.buffer.engines.engine import Columns
 from agenther_live.buffer.intake import rows
 from agenther_live.trajectory import Trajectory
 from tests.buffer.journal_facts import at, run
 
 
 def made_of(told: Told) -> list[Any]:
-    of = (rows.run_rows, rows.message_rows, rows.step_rows)
-    return [rows.trajectory_row(told, now=at(0)), *(list(of_one(told)) for of_one in of)]
+    messages, steps = Columns(rows.MESSAGE), Columns(rows.STEP)
+    rows.put_messages(told, messages)
+    rows.put_steps(told, steps)
+    return [rows.trajectory_row(told, now=at(0)), *(list(some) for some in (rows.run_rows(told), messages, steps))]
 
 
 def test_rows_of_plain_data_are_those_of_the_model() -> None:

@@ -1,0 +1,109 @@
+"""The fields of `Trajectory` and `Run` as both ways of reading put them together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+__all__ = ["moment", "run_of", "trajectory_of"]
+
+Record = Mapping[str, Any]
+
+_EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
+
+_MOST_TOKENS = 2**31 - 1  # of a column
+
+
+def moment(at: float) -> datetime:
+    """Turn seconds of the epoch into naive UTC, as `datetime.fromtimestamp` rounds, in half its time."""
+    return _EPOCH + timedelta(0, at)
+
+
+def run_of(
+    start: Record, end: Record | None, *, models: Collection[str], tools_version: str | None, tokens: Sequence[int]
+) -> dict[str, Any]:
+    """Give a run by the fields of `Run`."""
+    over, at = end or {}, start.get("at")
+    return {
+        "root_key": str(start.get("r") or ""),
+        "run_id": start.get("run_id"),
+        "policy_version": start.get("policy_version"),
+        "status": over.get("status", "abandoned"),
+        "started_at": None if at is None else moment(at),
+        "finished_at": None if over.get("at") is None else moment(over["at"]),
+        "error_type": over.get("error_type"),
+        "error_message": over.get("error_message"),
+        "models": tuple(models),
+        "tools_version": tools_version,
+        "prompt_tokens": min(tokens[0], _MOST_TOKENS),
+        "completion_tokens": min(tokens[1], _MOST_TOKENS),
+    }
+
+
+def trajectory_of(
+    starts: Sequence[Record],
+    end: Record | None,
+    runs: Sequence[dict[str, Any]],
+    *,
+    trajectory_id: str,
+    revision: int,
+    goal: Any,
+    said_last: str | None,
+    messages: Sequence[dict[str, Any]],
+    context_len: int,
+    nested: Mapping[str, Any],
+    nested_tools: Mapping[str, Any],
+    tools: Sequence[dict[str, Any]] | None,
+    steps: Sequence[dict[str, Any]],
+    flags: Collection[str],
+    seen: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Give a trajectory by the fields of `Trajectory`: of the first run its head, of the last one how it ended.
+
+    `starts` are the runs' first records, `end` the last record of the last one, `runs` are by the fields of `Run`;
+    `goal` is what the user asked for last, and counts where nobody named one; `said_last` are the agent's last words,
+    where they are an answer. All else is as in `Trajectory`.
+    """
+    last = runs[-1] if runs else None
+    status = last["status"] if last else "abandoned"
+    first = starts[0] if starts else {}
+    judged, given = first.get("evaluators"), _first(starts, "goal")
+    answer = None
+    if status == "finished":
+        answer = str(end["answer"]) if end is not None and end.get("answer") is not None else said_last
+    return {
+        **({} if judged is None else {"evaluators": tuple(judged)}),
+        "trajectory_id": trajectory_id,
+        "agent": first.get("agent") or "agent",
+        "thread_id": _first(starts, "thread_id"),
+        "goal": goal if given is None else str(given),
+        "final_answer": answer,
+        "status": status,
+        "messages": messages,
+        "context_len": context_len,
+        "nested": nested,
+        "nested_tools": nested_tools,
+        "tools": tools,
+        "steps": steps,
+        "runs": tuple(runs),
+        "policy_version": next((run["policy_version"] for run in reversed(runs) if run["policy_version"]), None),
+        "started_at": runs[0]["started_at"] if runs else None,
+        "finished_at": last["finished_at"] if last else None,
+        "error_type": last["error_type"] if last else None,
+        "error_message": last["error_message"] if last else None,
+        "subject": _first(starts, "subject"),
+        "tenant": _first(starts, "tenant"),
+        "tags": tuple(dict.fromkeys(tag for start in starts for tag in start.get("tags") or ())),
+        "metadata": {key: value for start in starts for key, value in (start.get("metadata") or {}).items()},
+        "flags": tuple(sorted(flags)),
+        **({} if seen is None else {"seen": seen}),
+        "revision": revision,
+    }
+
+
+def _first(starts: Sequence[Record], key: str) -> Any:
+    for start in starts:
+        if (given := start.get(key)) is not None:
+            return given
+    return None
