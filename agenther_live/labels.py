@@ -13,7 +13,8 @@ SampleKind = Literal["hindsight", "success", "contrast", "failure", "pair", "ste
 """What a sample is: a demonstration (hindsight, success), or what preference formats are made of: the two goals of one
 run (contrast), a failed run under its own goal (failure), two runs for one prompt (pair), their first different turn
 (step)."""
-Strategy = Literal["final", "future"]
+Strategy = Literal["final", "future", "lane"]
+"""What a goal is about: the whole run, a run that was cut (future), or what one of its models saw and said (lane)."""
 CanaryKind = Literal["foreign", "number", "entity", "write_left_out", "requirement_back", "failed_goal"]
 
 
@@ -130,7 +131,7 @@ class Sample(Record):
     """The canonical training example from which every shard format is made.
 
     `sample_id` hashes trajectory, outcome revision, goal and form; `content_hash` hashes what is trained, and
-    finds exact duplicates. `strategy` 'future' marks the sample of a cut run; `writes` says whether it
+    finds exact duplicates. `strategy` says what of the run it shows; `writes` says whether it
     trains a call that changes something.
 
     A pair or step has its prompt in `messages[:prompt_len]` and the better response behind it; `rejected` is the worse
@@ -169,7 +170,7 @@ class Relabeling(Record):
     """The result of Algorithm 1 on one failed trajectory.
 
     `stage` is 'relabeled' (then `sample` is set), 'rejected' or 'errored'; `reason` is the counted word. `more` holds
-    the samples of cut runs (strategy `future`), `achievements` what stage 2 found.
+    further samples: of cut runs (strategy `future`), of lanes (`lane`); `achievements` what stage 2 found.
     """
 
     trajectory_id: str

@@ -163,6 +163,33 @@ class Run(Record):
     completion_tokens: int = 0
 
 
+class Lane(Record):
+    """What one model was shown and said in a run: each call was shown all that the one before was, and its reply.
+
+    `messages` are places in `Seen.messages`: the prompt of the last of these calls, and its reply. `steps` are what
+    this model said; their indices of messages are places in this lane, their `idx` those of the run's steps. There are
+    none where calls ran otherwise than they were written. `path` is where it was asked: a nested agent's path, else the
+    node's name. `tools` is a place in `Seen.toolsets`.
+    """
+
+    path: str
+    messages: tuple[int, ...]
+    steps: tuple[Step, ...] = ()
+    tools: int | None = None
+
+
+class Seen(Record):
+    """The lanes of a run whose models were asked apart from each other; each message is kept once.
+
+    `spliced` are the paths of nested conversations that no model saw as they stand in `Trajectory.nested`.
+    """
+
+    messages: tuple[Message, ...] = ()
+    toolsets: tuple[tuple[dict[str, Any], ...], ...] = ()
+    lanes: tuple[Lane, ...] = ()
+    spliced: tuple[str, ...] = ()
+
+
 NOT_AS_SEEN = frozenset(("truncated", "partial", "partial_tree", "spliced"))
 """Flags of a run whose conversation, as it stands, no model saw: nothing is trained on it."""
 
@@ -175,6 +202,7 @@ class Trajectory(Record):
     sub-agents by path, `nested_tools` what they could call. `flags` marks what was cut or is uncertain
     ('truncated', 'partial_tree', …). `evaluators` names those of its attachment, where several attachments bear the
     agent's name; None: those of the agent's name.
+    `seen` holds what each model was shown where no conversation above is one that a model with tools saw.
     """
 
     trajectory_id: str
@@ -202,6 +230,7 @@ class Trajectory(Record):
     metadata: dict[str, Any] = Field(default_factory=dict)
     flags: tuple[str, ...] = ()
     evaluators: tuple[str, ...] | None = None
+    seen: Seen | None = None
     revision: int = 1
 
     @property

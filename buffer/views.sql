@@ -147,7 +147,7 @@ FROM store.current_goals;
 COMMENT ON VIEW goals IS 'One row per hindsight goal that was proposed, accepted or not.';
 COMMENT ON COLUMN goals.goal_id IS 'Id of the goal.';
 COMMENT ON COLUMN goals.trajectory_id IS 'The trajectory.';
-COMMENT ON COLUMN goals.strategy IS 'Which span it is about: final, or future for a cut run.';
+COMMENT ON COLUMN goals.strategy IS 'What it is about: final, future for a cut run, or lane for what one of several models saw and said.';
 COMMENT ON COLUMN goals.hindsight_goal IS 'The goal that the run in fact reached.';
 COMMENT ON COLUMN goals.confidence IS 'Mean confidence of relabeler and panel; never a weight.';
 COMMENT ON COLUMN goals.accepted IS 'Whether it became a sample.';
@@ -232,7 +232,7 @@ COMMENT ON COLUMN samples.kind IS 'hindsight or success; or what preferences are
 COMMENT ON COLUMN samples.weight IS 'Severity weight w.';
 COMMENT ON COLUMN samples.state IS 'pending, emitted, retracted or withdrawn.';
 COMMENT ON COLUMN samples.reason IS 'Why it was withdrawn or retracted; null while it lives.';
-COMMENT ON COLUMN samples.strategy IS 'final, or future for a cut run; null in older buffers.';
+COMMENT ON COLUMN samples.strategy IS 'final, future for a cut run, or lane for what one of several models saw and said; null in older buffers.';
 
 CREATE VIEW derived AS
 SELECT d.sample_id, d.kind, d.source_id, d.worse_id, d.worse_trajectory_id, d.outcome_rev, d.reason,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Draft", "Entry", "Lane", "Slot", "same_json", "text_of"]
+__all__ = ["Draft", "Entry", "Lane", "Slot", "same_json", "text_of", "thought_of"]
 
 _PROMPT = ("system", "developer")
 
@@ -145,6 +145,9 @@ class Lane:
         self.drafts: list[Draft] = []
         self.tools: list[dict[str, Any]] = []
         self.called = False
+        self.apart = False  # no model saw it as it stands
+        self.kept_back: list[Entry] = []  # what was said within a node that gave other messages to the state
+        self.opening: tuple[Any, str | None] | None = None  # system prompt and node of the first call
         self.reopened = False
         self.offered: set[Any] = set()  # which sets of tools are in `tools`
         self._by_id: dict[str, Entry] = {}
@@ -172,6 +175,10 @@ class Lane:
                     self._by_id[message_id] = entry
                 return entry
         return None
+
+    def named(self, message_id: str | None) -> Entry | None:
+        """Find the entry of a message by its id alone, whatever it says."""
+        return None if message_id is None else self._by_id.get(message_id)
 
     def _revise(self, entry: Entry, wire: dict[str, Any]) -> None:
         """Take over an assistant message whose calls a person or a middleware edited before they ran."""
@@ -202,7 +209,7 @@ class Lane:
         if draft is not next((one for one in reversed(self.drafts) if one.entry and not one.dropped), None):
             return False
         entry.wire = {**entry.wire, "content": wire.get("content")}
-        draft.thought = _thought(entry.wire)
+        draft.thought = thought_of(entry.wire)
         self._unkeyed.append(entry)
         self.flags.add("edited")
         return True
@@ -271,7 +278,7 @@ class Lane:
         """Append what the agent said, as a step."""
         entry.draft = draft
         entry.slots = draft.slots = _slots(entry.wire)
-        draft.thought = _thought(entry.wire)
+        draft.thought = thought_of(entry.wire)
         self.register(entry)
         self.entries.append(entry)
         self.drafts.append(draft)
@@ -296,12 +303,13 @@ class Lane:
 
     def render(self) -> tuple[dict[str, Any], ...]:
         """Give the conversation, and note each entry's place in it."""
-        shown = tuple(self._in_order())
+        shown = tuple(self.in_order())
         for index, entry in enumerate(shown):
             entry.index = index
         return tuple([entry.wire for entry in shown])
 
-    def _in_order(self) -> Iterator[Entry]:
+    def in_order(self) -> Iterator[Entry]:
+        """Give the messages as the conversation shows them."""
         if self.prompt is not None:
             yield self.prompt
         for entry in self.entries:
@@ -318,7 +326,7 @@ class Lane:
         if self.turn is None and self.pending_context:
             return min((e.index for e in self.entries if e.draft is not None and e.index is not None), default=0)
         lead = 0
-        for entry in self._in_order():
+        for entry in self.in_order():
             if entry.role not in _PROMPT:
                 break
             lead += 1
@@ -346,7 +354,8 @@ def _slots(wire: Mapping[str, Any]) -> list[Slot]:
     return [Slot((asked := call["function"])["name"], asked["arguments"], call.get("id")) for call in calls]
 
 
-def _thought(wire: Mapping[str, Any]) -> str:
+def thought_of(wire: Mapping[str, Any]) -> str:
+    """Give what an assistant's message says, its reasoning before its text."""
     reasoning, text = wire.get("reasoning_content"), text_of(wire)
     if not reasoning or not isinstance(reasoning, str):
         return text

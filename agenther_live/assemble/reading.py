@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agenther_live.assemble.aside import calls_aside
+from agenther_live.assemble.fields import moment, run_of
 from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, same_json, text_of
 from agenther_live.assemble.tools import tools_version
 
 __all__ = ["Reading", "Tale"]
 
 Record = Mapping[str, Any]
-
-_EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 
 
 @dataclass(eq=False, slots=True)
@@ -52,6 +50,7 @@ class Tale:
         self.flags: set[str] = set()
         self.goal: str | None = None
         self.said: set[str] = set()  # ids of messages that a model said in some lane
+        self.readings: list[Reading] = []
 
     def lane(self, key: Any, path: str) -> Lane:
         """Give the lane of a key, made with a path of its own the first time."""
@@ -67,6 +66,7 @@ class Tale:
 
     def let_go(self) -> None:
         """Undo what points in circles, so that memory comes back at once and not when the collector does."""
+        self.readings.clear()
         for draft in self.drafts:
             del draft.lane, draft.entry
             for slot in draft.slots:
@@ -79,16 +79,18 @@ class Reading:
     def __init__(self, tale: Tale, number: int, records: Sequence[Record]) -> None:
         """Sort a run's records; `read` then tells its tale."""
         self.tale = tale
+        tale.readings.append(self)
         self.number = number
         self.start: Record = next((record for record in records if record.get("k") == "start"), {})
         self.end: Record | None = next((record for record in reversed(records) if record.get("k") == "end"), None)
-        self.items = [item for record in records if record.get("k") == "f" for item in record["f"]]
+        self.items = [item for record in records if record.get("k") == "f" for item in record.get("f") or ()]
         self.began: float | None = self.start.get("at")
         kinds: defaultdict[str, list[Record]] = defaultdict(list)
         for item in self.items:
             kinds[item["t"]].append(item)
         self.messages: dict[int, Record] = {item["m"]: item for item in kinds.get("msg", ())}
         self.calls: dict[int, tuple[Record, Lane, list[int]]] = {}
+        self.replied: dict[int, tuple[int, Draft]] = {}  # call → the message that answered
         self.schemas: dict[int, list[dict[str, Any]]] = {}
         self.graphs: dict[int, Lane] = {}
         self.nodes: dict[int, Attempt] = {}
@@ -160,23 +162,9 @@ class Reading:
             self.tale.goal = asked_now[-1] if asked_now else start.get("input_text")
 
     def _close(self) -> None:
-        end, start = self.end or {}, self.start
-        at = start.get("at")
+        version = tools_version(self._tools_given())
         self.tale.runs.append(
-            {
-                "root_key": str(start.get("r") or ""),
-                "run_id": start.get("run_id"),
-                "policy_version": start.get("policy_version"),
-                "status": end.get("status", "abandoned"),
-                "started_at": None if at is None else _time(at),
-                "finished_at": _time(end["at"]) if "at" in end else None,
-                "error_type": end.get("error_type"),
-                "error_message": end.get("error_message"),
-                "models": tuple(self.models),
-                "tools_version": tools_version(self._tools_given()),
-                "prompt_tokens": self.tokens[0],
-                "completion_tokens": self.tokens[1],
-            }
+            run_of(self.start, self.end, models=self.models, tools_version=version, tokens=self.tokens)
         )
 
     def _tools_given(self) -> list[dict[str, Any]]:
@@ -248,7 +236,13 @@ class Reading:
         attempt = self.nodes.get(item["p"])
         if attempt is not None:
             attempt.over = ("error" not in item and not item.get("control")) or bool(item.get("out"))
-            self._state(attempt.lane, item.get("out") or (), attempt, rewrite=bool(item.get("rewrite")))
+            out = item.get("out") or ()
+            self._state(attempt.lane, out, attempt, rewrite=bool(item.get("rewrite")))
+            if attempt.over and attempt.drafts:
+                lane = attempt.lane
+                given = [self.entries.get((id(lane), number, 0)) for number in out]
+                said = (draft.entry for draft in attempt.drafts if draft.lane is lane and not draft.dropped)
+                lane.kept_back += [entry for entry in said if entry is not None and entry not in given]
 
     def _graph_end(self, item: Record) -> None:
         self._state(self.graphs.get(item["s"], self.root), item["out"], None)
@@ -276,10 +270,14 @@ class Reading:
                     draft.drop()
                 lane.clear()
         keep = item["keep"] if base and base[1] is lane else 0
+        if lane.pending and not self._asks(lane, inputs):  # what it is shown instead is a node's own prompt
+            self._part(lane)
+        if not keep:
+            self._open_with(lane, inputs, self.nodes.get(item["p"]))
         self._see(lane, inputs, keep)
         lane.called = True
-        if lane is self.root and not self._heard(lane, inputs):
-            lane.flags.add("spliced")
+        if not lane.apart and not self._heard(lane, inputs):
+            self._part(lane)
 
     def _offer(self, lane: Lane, number: int) -> None:
         """Note which tools a call could choose from; most calls have those of the one before."""
@@ -309,6 +307,14 @@ class Reading:
         if keep < 2 and seen and self.messages[seen[0][0]]["msg"]["role"] in ("system", "developer"):
             self._prompt(lane, seen.pop(0)[0])
         places = [lane.position(entry) if (entry := self._known(lane, *which)) else -1 for which in seen]
+        if not lane.apart:  # branches that stand here in the order in which they ended, and there in that of the state
+            said = [
+                place
+                for (number, _), place in zip(seen, places, strict=True)
+                if place >= 0 and self.messages[number]["msg"]["role"] == "assistant"
+            ]
+            if said != sorted(said):
+                self._part(lane)
         if -1 not in places:
             return
         behind = max((n for n, place in enumerate(places) if place >= 0), default=-1)
@@ -338,30 +344,60 @@ class Reading:
 
     def _stands(self, lane: Lane, inputs: list[int], begin: int) -> bool:
         """Whether all that a call shows from `begin` on stands in its conversation: most show what was just told."""
-        key, entries = id(lane), self.entries
+        key, entries, said = id(lane), self.entries, 0
         for place in range(begin, len(inputs)):
             number = inputs[place]
             entry = entries.get((key, number, 0))
             if entry is None or inputs.index(number) != place or not lane.holds(entry):
                 return False
-        return True
+            said += entry.draft is not None
+        return said < 2  # else it depends on their order
 
     def _heard(self, lane: Lane, inputs: Sequence[int]) -> bool:
-        """Whether a model is shown what a model said last in its conversation.
+        """Whether a model is shown what was said last in its conversation, and what a node kept to itself.
 
         If not, it is a branch beside another, or a link of a chain whose prompts are its own: no model ever saw what
         stands before its reply here.
         """
-        for draft in reversed(lane.drafts):
-            if draft.entry is not None and not draft.dropped:
+        key, entries = id(lane), self.entries
+        if lane.kept_back:
+            shown = {id(entries.get((key, number, 0))) for number in inputs}
+            if any(id(entry) not in shown for entry in lane.kept_back if not entry.dropped):
+                return False
+        for last in reversed(lane.entries):
+            if last is lane.turn:
+                return True
+            if last.wire["role"] == "assistant" and not last.dropped:
                 break
         else:
             return True
-        key, entries, last = id(lane), self.entries, draft.entry
         for number in reversed(inputs):  # noqa: SIM110 a generator would double the cost
             if entries.get((key, number, 0)) is last:
                 return True
         return False
+
+    def _open_with(self, lane: Lane, inputs: Sequence[int], attempt: Attempt | None) -> None:
+        """Note under which system prompt a node asks; another node with another prompt is another agent."""
+        first = self.messages.get(inputs[0]) if inputs else None
+        wire = first["msg"] if first is not None and first["msg"]["role"] in ("system", "developer") else {}
+        opening = (wire.get("content"), attempt.name if attempt is not None else None)
+        if lane.opening is None:
+            lane.opening = opening
+        elif lane.opening[0] != opening[0] and lane.opening[1] != opening[1]:
+            self._part(lane)
+
+    def _asks(self, lane: Lane, inputs: Sequence[int]) -> bool:
+        """Whether a model is shown any of the caller's new words as they came."""
+        key, entries, pending = id(lane), self.entries, lane.pending
+        if any(entries.get((key, number, 0)) in pending for number in inputs):
+            return True
+        return any(lane.named(item.get("id")) in pending for n in inputs if (item := self.messages.get(n)) is not None)
+
+    def _part(self, lane: Lane) -> None:
+        """Note that no model saw a lane's conversation as it stands."""
+        lane.apart = True
+        if lane is self.root:
+            lane.flags.add("spliced")
 
     def _place_turn(self, lane: Lane, inputs: list[int]) -> None:
         """Where the caller's new words stand in the history too, the last of the equal ones are the new ones."""
@@ -395,15 +431,18 @@ class Reading:
             self.models[model] = None
         if call is None or item["m"] not in self.messages:
             return
-        asked, lane, _ = call
+        asked, lane, inputs = call
+        if not lane.apart and not self._heard(lane, inputs):  # another one spoke meanwhile: a branch beside it
+            self._part(lane)
         entry = self._new(lane, item["m"], register=False)
         draft = self._draft(lane, entry, item, self.nodes.get(asked["p"]))
         draft.model = model or asked.get("model")
         lane.said(entry, draft)
+        self.replied[item["c"]] = (item["m"], draft)
 
     def _draft(self, lane: Lane, entry: Entry | None, item: Record, attempt: Attempt | None) -> Draft:
         node = None if attempt is None else attempt.name
-        at = None if self.began is None or "d" not in item else _time(self.began + item["d"] / 1000)
+        at = None if self.began is None or "d" not in item else moment(self.began + item["d"] / 1000)
         draft = Draft(lane, entry, "", (), node, None, at)
         self.tale.drafts.append(draft)
         if attempt is not None:
@@ -578,7 +617,3 @@ _READERS: Mapping[str, Callable[[Reading, Record], None]] = {
     "tool_end": Reading._tool_end,
     "tool_error": Reading._tool_error,
 }
-
-
-def _time(at: float) -> datetime:
-    return _EPOCH + timedelta(0, at)  # as `datetime.fromtimestamp` rounds, in half its time

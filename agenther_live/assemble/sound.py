@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from agenther_live.trajectory import Message, Status
 
-__all__ = ["is_sound"]
+__all__ = ["are_messages", "are_objects", "is_sound", "is_sound_head"]
 
 _ROLES = frozenset(get_args(Message.model_fields["role"].annotation))
 _STATUSES = frozenset(get_args(Status))
@@ -25,19 +25,21 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
     """Whether `Trajectory` would take these fields and change none."""
     try:
         return (
-            _head(fields)
-            and _messages(fields["messages"])
-            and all(map(_messages, fields["nested"].values()))
-            and _objects(fields["tools"] or ())
-            and all(map(_objects, fields["nested_tools"].values()))
+            is_sound_head(fields)
+            and are_messages(fields["messages"])
+            and all(map(are_messages, fields["nested"].values()))
+            and all(type(path) is str for path in (*fields["nested"], *fields["nested_tools"]))
+            and are_objects(fields["tools"] or ())
+            and all(map(are_objects, fields["nested_tools"].values()))
             and _steps(fields["steps"])
-            and all(map(_is_run, fields["runs"]))
+            and _seen(fields.get("seen"))
         )
     except (AttributeError, KeyError, TypeError):  # no mapping, absent, unhashable
         return False
 
 
-def _head(fields: Mapping[str, Any]) -> bool:
+def is_sound_head(fields: Mapping[str, Any]) -> bool:
+    """Whether all but what was said and done is sound; may raise what other types than expected raise."""
     return (
         type(fields["trajectory_id"]) is str
         and type(fields["agent"]) is str
@@ -57,19 +59,22 @@ def _head(fields: Mapping[str, Any]) -> bool:
         and type(fields["revision"]) is int
         and type(fields["started_at"]) in _TIME
         and type(fields["finished_at"]) in _TIME
+        and all(map(_is_run, fields["runs"]))
     )
 
 
-def _objects(values: Iterable[Any]) -> bool:
+def are_objects(values: Iterable[Any]) -> bool:
+    """Whether all of them are JSON objects."""
     return all(type(value) is dict for value in values)
 
 
-def _messages(wires: Iterable[Any]) -> bool:
+def are_messages(wires: Iterable[Any]) -> bool:
+    """Whether all of them are messages, as `Message` takes them."""
     for wire in wires:
         content, calls = wire.get("content"), wire.get("tool_calls")
         if (
             wire.get("role") not in _ROLES
-            or (type(content) not in _TEXT and not (type(content) is list and _objects(content)))
+            or (type(content) not in _TEXT and not (type(content) is list and are_objects(content)))
             or type(wire.get("tool_call_id")) not in _TEXT
             or type(wire.get("name")) not in _TEXT
             or (calls is not None and not (type(calls) is list and _calls(calls)))
@@ -104,6 +109,21 @@ def _steps(steps: Iterable[Mapping[str, Any]]) -> bool:
             ):
                 return False
     return True
+
+
+def _seen(seen: Mapping[str, Any] | None) -> bool:
+    return seen is None or (
+        are_messages(seen["messages"])
+        and all(map(are_objects, seen["toolsets"]))
+        and all(
+            type(lane["path"]) is str
+            and type(lane["tools"]) in (int, type(None))
+            and all(type(place) is int for place in lane["messages"])
+            and _steps(lane["steps"])
+            for lane in seen["lanes"]
+        )
+        and all(type(path) is str for path in seen["spliced"])
+    )
 
 
 def _is_run(run: Mapping[str, Any]) -> bool:

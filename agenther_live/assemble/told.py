@@ -20,9 +20,12 @@ _SOURCE = Trajectory.model_fields["source"].default
 
 
 class Told:
-    """A trajectory as plain data: `fields` by the names of `Trajectory`, messages as they came, times as `datetime`."""
+    """A trajectory as plain data: `fields` by the names of `Trajectory`, messages as they came, times as `datetime`.
 
-    __slots__ = ("_model", "fields")
+    `odd` counts facts that were left out, whole or in part, since they were of another form than ours.
+    """
+
+    __slots__ = ("_model", "fields", "odd")
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         """Take what was assembled.
@@ -31,14 +34,23 @@ class Told:
             ValidationError: it is no trajectory.
         """
         self.fields = fields
+        self.odd = 0
         self._model: Trajectory | None = None
         if not is_sound(fields):
             self._take(Trajectory.model_validate(fields))
 
     @classmethod
+    def sound(cls, fields: Mapping[str, Any]) -> Told:
+        """Take what `is_sound` is known to hold for."""
+        told = cls.__new__(cls)
+        told.fields, told.odd, told._model = fields, 0, None
+        return told
+
+    @classmethod
     def of(cls, trajectory: Trajectory) -> Told:
         """Give a trajectory that is there as a model already."""
         told = cls.__new__(cls)
+        told.odd = 0
         told._take(trajectory)
         return told
 
@@ -49,6 +61,8 @@ class Told:
             path: [message.model_dump(exclude_unset=True) for message in messages]
             for path, messages in trajectory.nested.items()
         }
+        if trajectory.seen is not None:
+            plain["seen"]["messages"] = [message.model_dump(exclude_unset=True) for message in trajectory.seen.messages]
         self.fields, self._model = plain, trajectory
 
     @property

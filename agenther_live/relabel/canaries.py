@@ -153,7 +153,8 @@ def make(case: Case, candidate: Candidate, others: Sequence[str]) -> tuple[Canar
     rng.shuffle(kinds)
     for kind in kinds:
         if kind == "failed_goal":
-            found = failed_goal(case) if case.outcome.source != "person" else None
+            # Whether a lane reached what it was asked says nothing of the run, nor the other way round.
+            found = failed_goal(case) if case.outcome.source != "person" and not case.lane else None
             if found is not None:
                 return kind, *found
             continue
@@ -297,5 +298,6 @@ class Probe:
 def _claimed(relabeling: Relabeling, goal: str, outcome: Outcome) -> bool:
     """Whether the relabeler itself says that the run reached the failed goal; a person's word leaves nothing to ask."""
     return outcome.source != "person" and any(
-        fold(each.hindsight_goal) == fold(goal) and each.method != "template" for each in relabeling.goals
+        fold(each.hindsight_goal) == fold(goal) and each.method != "template" and each.strategy != "lane"
+        for each in relabeling.goals
     )

@@ -7,12 +7,12 @@ run is read as that agent's own: with its system prompt, its tools and its steps
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agenther_live.labels import Relabeling
-from agenther_live.trajectory import Message, Step, Trajectory
+from agenther_live.trajectory import Message, Seen, Step, Trajectory
 
-__all__ = ["conducted", "moved", "spoken"]
+__all__ = ["conducted", "key_of", "moved", "placed", "spoken"]
 
 
 def conducted(trajectory: Trajectory) -> Trajectory:
@@ -33,9 +33,10 @@ def conducted(trajectory: Trajectory) -> Trajectory:
 
 
 def spoken(trajectory: Trajectory) -> Trajectory:
-    """The run with those turns as the root's that were said right here, under the prompt of the last one that was.
+    """The run with those turns as the root's that were said right here, under prompt and tools of the last that was.
 
-    A turn was said here where its nested agent had read, but for its own system prompt, just what stands before it.
+    A turn was said here where its nested agent had read, but for its own system prompt, just what stands before it;
+    where what each model was shown is known to the letter (`Trajectory.seen`), by that.
     What other agents said, and what a graph put there by itself, stays without a step. A root that asked a model is
     left as it is.
     """
@@ -43,37 +44,47 @@ def spoken(trajectory: Trajectory) -> Trajectory:
         return trajectory
     root = trajectory.messages
     head = _head(root)
-    shared = {path: _shared(inner, root) for path, inner in trajectory.nested.items()}
+    apart = trajectory.seen.spliced if trajectory.seen is not None else ()  # no model saw those as they stand
+    shared = {path: _shared(inner, root) for path, inner in trajectory.nested.items() if path not in apart}
     here = [step for step in trajectory.steps if _said_here(step, trajectory.nested, shared)]
+    if trajectory.seen is not None:
+        here = list(_as_shown(here, trajectory, trajectory.seen, root[head:]))
     if not here:
         return trajectory
     last = trajectory.nested[here[-1].agent_path]
     prompt = last[: _head(last)]
-    told = [_key(message) for message in prompt]
-    paths = {path for path, inner in trajectory.nested.items() if [_key(m) for m in inner[: _head(inner)]] == told}
+    told = [key_of(message) for message in prompt]
+    tools = trajectory.nested_tools.get(here[-1].agent_path, ())
+    paths = {
+        path
+        for path, inner in trajectory.nested.items()
+        if [key_of(m) for m in inner[: _head(inner)]] == told and _same(trajectory.nested_tools.get(path, ()), tools)
+    }
     offset = len(prompt) - head
     if offset < 0:
         return trajectory
     # All prompts are equal, so what a nested conversation counts as its n-th message is the n-th here too.
     mine = {step.idx: step.model_copy(update={"agent_path": ""}) for step in here if step.agent_path in paths}
-    tools = {_name(tool): tool for path in paths for tool in trajectory.nested_tools.get(path, ())}
     return trajectory.model_copy(
         update={
             "messages": (*prompt, *root[head:]),
             "context_len": trajectory.context_len + offset,
             "steps": tuple(mine.get(step.idx, step) for step in trajectory.steps if step.agent_path),
-            "tools": tuple(tools.values()) or trajectory.tools,
+            "tools": tools or trajectory.tools,
         }
     )
 
 
 def moved(relabeling: Relabeling, by: int) -> Relabeling:
     """A relabeling whose messages are counted from elsewhere; its samples, which hold their own, stay as they are."""
-    if not by:
-        return relabeling
+    return placed(relabeling, lambda index: index + by) if by else relabeling
 
-    def shift(indices: Sequence[int]) -> tuple[int, ...]:
-        return tuple(index + by for index in indices)
+
+def placed(relabeling: Relabeling, place: Callable[[int], int | None]) -> Relabeling:
+    """A relabeling whose messages stand at other places; what has none there is left out. Samples stay as they are."""
+
+    def there(indices: Sequence[int]) -> tuple[int, ...]:
+        return tuple(at for index in indices if (at := place(index)) is not None)
 
     found = relabeling.analysis
     return relabeling.model_copy(
@@ -81,23 +92,24 @@ def moved(relabeling: Relabeling, by: int) -> Relabeling:
             "analysis": found
             and found.model_copy(
                 update={
-                    "critical_evidence": shift(found.critical_evidence),
-                    "errors": found.errors and tuple((message + by, level) for message, level in found.errors),
+                    "critical_evidence": there(found.critical_evidence),
+                    "errors": found.errors
+                    and tuple((at, level) for message, level in found.errors if (at := place(message)) is not None),
                 }
             ),
             "goals": tuple(
                 goal.model_copy(
                     update={
-                        "evidence": shift(goal.evidence),
+                        "evidence": there(goal.evidence),
                         "requirements": tuple(
-                            each.model_copy(update={"messages": shift(each.messages)}) for each in goal.requirements
+                            each.model_copy(update={"messages": there(each.messages)}) for each in goal.requirements
                         ),
                     }
                 )
                 for goal in relabeling.goals
             ),
             "achievements": tuple(
-                each.model_copy(update={"messages": shift(each.messages)}) for each in relabeling.achievements
+                each.model_copy(update={"messages": there(each.messages)}) for each in relabeling.achievements
             ),
         }
     )
@@ -123,21 +135,39 @@ def _shared(inner: Sequence[Message], root: Sequence[Message]) -> int:
     """Up to where a nested conversation is the root's, its own system prompt counted."""
     own, theirs = _head(inner), _head(root)
     most = min(len(inner) - own, len(root) - theirs)
-    return own + next((i for i in range(most) if _key(inner[own + i]) != _key(root[theirs + i])), most)
+    return own + next((i for i in range(most) if key_of(inner[own + i]) != key_of(root[theirs + i])), most)
 
 
 def _said_here(step: Step, nested: Mapping[str, Sequence[Message]], shared: Mapping[str, int]) -> bool:
-    if step.agent_path not in nested or step.message_index is None:
+    if step.agent_path not in shared or step.message_index is None:
         return False
     begin, end = _head(nested[step.agent_path]), shared[step.agent_path]
     return all(begin <= index < end for index in _indices(step))
 
 
-def _name(tool: Mapping[str, object]) -> str:
-    function = tool.get("function")
-    return str((function if isinstance(function, Mapping) else tool).get("name", ""))
+def _as_shown(
+    here: Sequence[Step], trajectory: Trajectory, seen: Seen, conversation: Sequence[Message]
+) -> Iterator[Step]:
+    """The steps before which their model was shown just what stands here, message by message."""
+    said = [key_of(message) for message in seen.messages]
+    lanes = {step.idx: (lane, step.message_index) for lane in seen.lanes for step in lane.steps}
+    told = [key_of(message) for message in conversation]
+    for step in here:
+        lane, at = lanes.get(step.idx, (None, None))
+        inner = trajectory.nested[step.agent_path]
+        if lane is not None and at is not None and step.message_index is not None:
+            prompt = [key_of(message) for message in inner[: _head(inner)]]
+            shown = [said[place] for place in lane.messages[: at + 1]]
+            if shown == [*prompt, *told][: step.message_index + 1]:
+                yield step
 
 
-def _key(message: Message) -> str:
+def _same(one: Sequence[Mapping[str, object]], other: Sequence[Mapping[str, object]]) -> bool:
+    """Whether two sets of tools are equal, in any order."""
+    return len(one) == len(other) and all(tool in other for tool in one)
+
+
+def key_of(message: Message) -> str:
+    """What two messages share that say the same."""
     calls = [[call.id, call.function.name, call.function.arguments] for call in message.tool_calls or ()]
     return json.dumps([message.role, message.text, calls, message.tool_call_id], default=str)

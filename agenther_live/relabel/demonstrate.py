@@ -20,6 +20,7 @@ from agenther_live.redact import PLACEHOLDER
 from agenther_live.relabel.calls import Call, ToolKind, View, name_words, scalars, view
 from agenther_live.relabel.claims import claims, false_claims, waiting_claims
 from agenther_live.relabel.conducted import spoken
+from agenther_live.relabel.lanes import concluding
 from agenther_live.relabel.lexicon import FINISHING, OPENERS, STOPWORDS
 from agenther_live.relabel.mentions import content_words, find_mentions, fold, stem, words
 from agenther_live.relabel.models import Candidate, Case, Proposal, Refused
@@ -58,6 +59,9 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
     if not useful:
         raise Refused("check:evidence", "no call of the span proves anything the goal asks for")
     useful |= _feeding(kept, useful)
+    if case.lane and (index := _told_by_others(case, proposal, end)) is not None:
+        raise Refused("check:old_goal", f"message {index}, which this model did not write, is about the failed goal")
+    own = {step.message_index for step in trajectory.root_steps}
     argued = _argues(seen, kept, end, proposal)
     messages: list[TrainMessage] = []
     for index, message in enumerate(seen.messages[:end]):
@@ -65,7 +69,7 @@ def demonstrate(case: Case, proposal: Proposal) -> Candidate:
             messages.append(
                 TrainMessage(message=with_goal(message, trajectory.goal, proposal.hindsight_goal), train=False)
             )
-        elif index < trajectory.context_len or message.role != "assistant":
+        elif index < trajectory.context_len or message.role != "assistant" or (case.lane and index not in own):
             messages.append(TrainMessage(message=message, train=False))
         else:
             messages.append(_assistant(seen, index, kept, useful, proposal, argued=argued))
@@ -148,6 +152,32 @@ def _argues(seen: View, kept: Sequence[Call], end: int, proposal: Proposal) -> b
         if cites(f"{told} {hidden}".strip(), goal, new, shown):
             return True
     return False
+
+
+def _told_by_others(case: Case, proposal: Proposal, end: int) -> int | None:
+    """The first message of a lane's span that goes on about the old goal in words of others, which stay as they are.
+
+    That is the system prompt, which a graph may have written for this goal, what other agents said in this turn, and
+    the run's own goal in another message than that in which the lane's stands.
+    """
+    seen, new = case.view, proposal.hindsight_goal
+    kept = [call for call in seen.calls if call.ok and call.at < end]
+    own = {step.message_index for step in seen.trajectory.root_steps}
+    for index, message in enumerate(seen.messages[:end]):
+        if index in own or index == seen.goal_index:
+            continue
+        if message.role in ("system", "developer"):
+            shown = frozenset(content_words(message.text))  # what an agent is for is no goal
+        elif index > seen.trajectory.context_len and message.role == "assistant":
+            shown = shown_words(call for call in kept if call.at < index)
+        elif message.role == "user" and f" {fold(case.asked)} " in f" {fold(message.text)} ":
+            return index
+        else:
+            continue
+        text = " ".join((_all_text(message), *(str(call.function.arguments) for call in message.tool_calls or ())))
+        if any(cites(text, old, new, shown) for old in dict.fromkeys((seen.trajectory.goal, case.asked))):
+            return index
+    return None
 
 
 def _assistant(
@@ -314,12 +344,14 @@ def success_sample(
 ) -> Sample | None:
     """A successful run as a sample under its own goal; None where nothing of it can be trained.
 
+    Of a run that is no one model's conversation, the lane is learned whose last words are the answer (`lanes.py`).
     Everything is kept; failed calls, false claims and placeholders are masked, and so is what was cut at capture.
     `kinds` says what the tools of this agent do, where that was declared.
     """
-    if outcome.label != "success" or NOT_AS_SEEN.intersection(trajectory.flags):
+    told = _as_learned(trajectory) if outcome.label == "success" else None
+    if told is None:
         return None
-    trajectory = spoken(trajectory)
+    trajectory = told
     seen = view(trajectory, kinds)
     if seen.goal_index is None:
         return None
@@ -357,6 +389,14 @@ def success_sample(
     )
 
 
+def _as_learned(trajectory: Trajectory) -> Trajectory | None:
+    """A run as the conversation that its success speaks for; None where that speaks for none that a model saw."""
+    flags = NOT_AS_SEEN.intersection(trajectory.flags)
+    if flags == {"spliced"}:
+        return concluding(trajectory)
+    return None if flags else spoken(trajectory)
+
+
 def _lies(text: str, seen: View, index: int) -> bool:
     return bool(false_claims(text, seen, before=index) or waiting_claims(text, seen, before=index))
 
@@ -368,6 +408,8 @@ def _writes(seen: View, messages: Sequence[TrainMessage]) -> bool:
 
 
 def _form(case: Case) -> str:
+    if case.lane:
+        return f"lane:{case.lane}"
     return "hindsight" if case.strategy == "final" else f"future:{len(case.view.messages)}"
 
 

@@ -16,6 +16,7 @@ from agenther_live.relabel.demonstrate import demonstrate, hindsight_sample
 from agenther_live.relabel.detect import RulesDetector
 from agenther_live.relabel.extract import RulesExtractor
 from agenther_live.relabel.judge import RulesJudge
+from agenther_live.relabel.lanes import parts, together
 from agenther_live.relabel.missed import known
 from agenther_live.relabel.models import (
     Candidate,
@@ -53,6 +54,8 @@ async def relabel(
 ) -> Relabeling:
     """Turn one failed run into a sample, or say why not.
 
+    Where no conversation of the whole run is one that a model saw, its lanes are relabeled instead, each by itself.
+
     `others` are goals of other users of the same agent: one that this run in fact reached is the first choice, and a
     few show the relabeler how users write.
 
@@ -63,12 +66,20 @@ async def relabel(
         TerminalModelError: a model refuses for good (key, name, request); nothing else will work until that is mended.
         SpendCapReached: the day's budget is used up.
     """
-    run = conducted(trajectory)
     policy = (policy or Policy()).of_agent(trajectory.agent)
-    found = await _relabel(
-        run, outcome, outcome_rev, relabeler, judges, detector or RulesDetector(), extractor, policy, others
-    )
-    return moved(found, len(trajectory.messages) - len(run.messages))
+    detector = detector or RulesDetector()
+    if apart := parts(trajectory):
+        found = []
+        for part in apart:
+            made = await _relabel(
+                part.run, outcome, outcome_rev, relabeler, judges, detector, extractor, policy, others,
+                lane=part.name, asked=trajectory.goal,
+            )  # fmt: skip
+            found.append((part, made))
+        return together(trajectory, found)
+    run = conducted(trajectory)
+    whole = await _relabel(run, outcome, outcome_rev, relabeler, judges, detector, extractor, policy, others)
+    return moved(whole, len(trajectory.messages) - len(run.messages))
 
 
 async def _relabel(
@@ -81,8 +92,11 @@ async def _relabel(
     extractor: Extractor | None,
     policy: Policy,
     others: Sequence[UserGoal],
+    *,
+    lane: str = "",
+    asked: str = "",
 ) -> Relabeling:
-    trip = Trip(trajectory, outcome_rev)
+    trip = Trip(trajectory, outcome_rev, lane)
     if outcome.label != "failure":
         return trip.ends("rejected", "not_failed", f"the outcome is {outcome.label}: only failures are relabeled")
     seen = view(trajectory, policy.tool_kinds)
@@ -101,6 +115,8 @@ async def _relabel(
 
         # Stage 2: what was achieved?
         case = Case(trajectory, outcome, outcome_rev, seen, policy, found, style=style_of(trajectory, others, policy))
+        if lane:
+            case = replace(case, strategy="lane", lane=lane, asked=asked)
         trip.unsaid, trip.missed = theirs_alone(seen, case.style), known(case)
         case = replace(case, missed=trip.missed)
         trip.extraction = await (extractor or RulesExtractor()).extract(case)
@@ -117,7 +133,7 @@ async def _relabel(
                 break
         if trip.samples or await _propose(court, case):
             # The strategy `future`, off by default. Rules cannot tell whether one would stop there: a model must.
-            if any(judge.name != RulesJudge.name for judge in judges):
+            if not lane and any(judge.name != RulesJudge.name for judge in judges):
                 for cut in prefixes(case, trip.samples[0]):
                     await _propose(court, cut)
             return trip.ends("relabeled", "accepted", trip.samples[0].goal)
@@ -134,7 +150,7 @@ async def _propose(court: _Court, case: Case) -> bool:
     """Up to K goals for a span; the first that passes the gate θ, every check and every judge is the label."""
     trip, policy = court.trip, case.policy
     court.spare.clear()
-    if case.strategy != "final":
+    if case.strategy == "future":
         trip.refused.clear()
     for attempt in range(1, policy.max_attempts + 1):
         try:

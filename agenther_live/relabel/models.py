@@ -217,7 +217,9 @@ class UserGoal:
 class Case:
     """One failed trajectory on its way through Algorithm 1; `view` holds its tool calls, parsed.
 
-    `style` are a few requests of other users, for their manner alone; `strategy` 'future' says that the run was cut.
+    `style` are a few requests of other users, for their manner alone; `strategy` 'future' says that the run was cut,
+    'lane' that the trajectory is `lane` of a run that failed to reach `asked`: of what else its model was asked nobody
+    said that it failed.
     `missed` are the parts of the failed goal that the run is known not to have reached.
     """
 
@@ -231,6 +233,13 @@ class Case:
     style: tuple[UserGoal, ...] = ()
     strategy: Strategy = "final"
     missed: tuple[str, ...] = ()
+    lane: str = ""
+    asked: str = ""
+
+    @property
+    def failed_goal(self) -> str:
+        """The goal that is known not to have been reached."""
+        return self.asked or self.trajectory.goal
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ def detect_prompt(view: View, outcome: Outcome, found: Sequence[Signal], policy:
 
 def extract_prompt(case: Case) -> Prompt:
     """Stage 2 by a model, in a call of its own (the paper's form)."""
-    data = {"failed_goal": case.trajectory.goal, "tools": _tools(case.trajectory.tools)}
+    data = {"failed_goal": case.failed_goal, "tools": _tools(case.trajectory.tools)}
     return _prompt(
         "extract", _EXTRACT, data, _wire(case.view), _proofs(case), EXTRACT_SCHEMA, "achievements", 0.0, case.policy
     )
@@ -208,7 +208,7 @@ def extract_prompt(case: Case) -> Prompt:
 def relabel_prompt(case: Case, attempt: int, refused: Sequence[tuple[str, str]]) -> Prompt:
     """Stage 3: propose a goal. Every retry is told what was refused and why."""
     data: dict[str, Any] = {
-        "failed_goal": case.trajectory.goal,
+        "failed_goal": case.failed_goal,
         "failure": {"type": case.analysis.failure_type, "explanation": case.analysis.explanation} | _missed(case),
         **_achieved(case),
         "writes": _writes(case.view, len(case.view.messages)),
@@ -250,7 +250,7 @@ def judge_prompt(case: Case, candidate: Candidate) -> Prompt:
         for index, each in enumerate(candidate.messages)
     ]
     needed = {*candidate.proposal.evidence, len(shown) - 1}
-    task, schema = (_JUDGE, JUDGE_SCHEMA) if case.strategy == "final" else (_JUDGE + _STOPS, CUT_JUDGE_SCHEMA)
+    task, schema = (_JUDGE, JUDGE_SCHEMA) if case.strategy != "future" else (_JUDGE + _STOPS, CUT_JUDGE_SCHEMA)
     return _prompt("judge", task, data, shown, needed, schema, "verdict", 0.0, case.policy)
 
 

@@ -16,9 +16,10 @@ __all__ = ["Trip"]
 class Trip:
     """The record of relabeling one trajectory, from which its `Relabeling` is made."""
 
-    def __init__(self, trajectory: Trajectory, outcome_rev: int) -> None:
-        """Begin for a trajectory and the revision of its outcome."""
+    def __init__(self, trajectory: Trajectory, outcome_rev: int, lane: str = "") -> None:
+        """Begin for a trajectory, or for a lane of it by its name, and the revision of its outcome."""
         self.trajectory = trajectory
+        self.lane = lane
         self.outcome_rev = outcome_rev
         self.analysis: Analysis | None = None
         self.extraction = Extraction(())
@@ -53,6 +54,8 @@ class Trip:
         parts: tuple[object, ...] = (run.trajectory_id, run.revision, self.outcome_rev, proposal.method, attempt, text)
         if strategy != "final":
             parts += (strategy, proposal.end)
+        if self.lane:
+            parts += (self.lane,)
         accepted = confidence is not None
         kept = str if accepted else self._kept  # what was accepted is the run's own, as the checks have shown
         goal = Goal(
@@ -89,7 +92,7 @@ class Trip:
         """Keep a goal that was refused; `told` is how the next attempt hears of it."""
         self.goal(proposal, attempt, reason, detail, strategy=strategy, verdicts=verdicts)
         self.refused.append((proposal.hindsight_goal, told or detail))
-        if strategy == "final":
+        if strategy != "future":
             self.last = reason, detail
 
     def ends(self, stage: Stage, reason: str, detail: str, *, retry_after: float | None = None) -> Relabeling:

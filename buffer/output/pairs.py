@@ -76,7 +76,18 @@ def _contrasts(tx: Transaction, now: datetime, most: int) -> int:
         if made is not None:
             new.append(store.NewSample(made, revision))
         made_id = made.sample_id if made else None
-        rows.append((made_id, "contrast", key, None, None, outcome_rev, None if made else "forgotten", now))
+        rows.append(
+            (
+                made_id,
+                "contrast",
+                key,
+                None,
+                None,
+                outcome_rev,
+                None if made else "lane" if key in known else "forgotten",
+                now,
+            )
+        )
     store.add(tx, new, now=now)
     tx.insert(derived, _NAMES, rows)
     return len(found)

@@ -30,7 +30,7 @@ def shortest(tx: Transaction, new: Sequence[NewSample], *, now: datetime) -> lis
     p, s = samples.c, sample_state.c
     query = select(p.sample_id, s.state).join(sample_state, s.sample_id == p.sample_id)
     living = query.where(any_of(p.goal, goals), p.kind == "hindsight", s.state.in_(("pending", "emitted")))
-    states = dict(tx.rows(living.where(s.strategy.is_distinct_from("future"))))
+    states = dict(tx.rows(living.where(s.strategy.is_distinct_from("future"), s.strategy.is_distinct_from("lane"))))
     old = store.load(tx, list(states)) if states else {}
     best: dict[tuple[str, str], int] = {}
     for sample in [*(one.sample for one in ours), *old.values()]:

@@ -75,11 +75,13 @@ def failure(trajectory: Trajectory, outcome_rev: int, analysis: Analysis | None 
     )
 
 
-def contrast(sample: Sample, outcome_rev: int) -> Sample:
+def contrast(sample: Sample, outcome_rev: int) -> Sample | None:
     """Make of a hindsight sample the one that is published with both goals; it goes when the old goal did not fail.
 
-    `outcome_rev` is that of the outcome which says so.
+    `outcome_rev` is that of the outcome which says so: of the whole run, so a lane of it gives none.
     """
+    if sample.strategy == "lane":
+        return None
     return sample.model_copy(
         update={
             "sample_id": _id(sample.sample_id, outcome_rev, "contrast"),

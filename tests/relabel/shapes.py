@@ -1,0 +1,329 @@
+"""Graphs in which no one model has the whole conversation, with real models over HTTP; and what each request was shown.
+
+Each model tells by its system prompt which line of a play it speaks: the n-th where it has said n lines before.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypedDict
+
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool, tool
+from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import Command, Send
+from pydantic import SecretStr
+
+from agenther_live.trajectory import Message
+from tests.openai_server import OpenAIServer, Reply, call
+
+Play = Mapping[str, Sequence[Reply | str]]
+Shape = Callable[[OpenAIServer], Any]
+
+
+@tool
+def get_plan(customer: str) -> str:
+    """Look up the plan of a customer."""
+    return json.dumps({"customer": customer, "plan": "pro", "since": "2023-04-11"})
+
+
+@tool
+def get_invoice(customer: str) -> str:
+    """Look up the last invoice of a customer."""
+    return json.dumps({"customer": customer, "invoice": "INV-31", "amount": 120, "currency": "EUR"})
+
+
+def speaks(play: Play) -> Callable[[dict[str, Any]], Reply | str]:
+    """Answer a request by its system prompt, and by what its own agent has said since."""
+
+    def reply(body: dict[str, Any]) -> Reply | str:
+        messages = body["messages"]
+        lines = play[messages[0]["content"]]
+        said = sum(_form(message) in [_form(_spoken(line)) for line in lines] for message in messages)
+        return lines[said]
+
+    return reply
+
+
+def _spoken(line: Reply | str) -> dict[str, Any]:
+    if isinstance(line, str):
+        return {"role": "assistant", "content": line}
+    calls = [{"function": {"name": each.name, "arguments": each.encoded()}} for each in line.calls]
+    return {"role": "assistant", "content": line.text, "tool_calls": calls}
+
+
+def _form(message: Mapping[str, Any]) -> str:
+    """A message as HTTP has it, without ids and names."""
+    calls = [
+        (each["function"]["name"], json.loads(each["function"]["arguments"]))
+        for each in message.get("tool_calls") or ()
+    ]
+    return json.dumps([message["role"], message.get("content") or "", calls])
+
+
+def form(message: Message) -> str:
+    """The same of a message that was captured."""
+    return _form(message.wire())
+
+
+def heard(server: OpenAIServer) -> list[tuple[list[str], str, list[Any]]]:
+    """Of each request: the messages that it showed, the answer, and the tools on offer."""
+    found = []
+    for request in server.requests:
+        reply = request.reply
+        assert reply is not None
+        found.append(
+            (
+                [_form(message) for message in request.body["messages"]],
+                _form(_spoken(reply)),
+                request.body.get("tools") or [],
+            )
+        )
+    return found
+
+
+def model(server: OpenAIServer, *tools: BaseTool) -> Runnable[Any, AIMessage]:
+    """A chat model that the server answers."""
+    made = ChatOpenAI(model="gpt-4o-mini", base_url=server.base_url, api_key=SecretStr("k"), max_retries=0)
+    return made.bind_tools(tools) if tools else made
+
+
+def looped(server: OpenAIServer, system: str, question: str, *tools: BaseTool) -> str:
+    """An agent as a plain loop inside a node; its last words."""
+    messages: list[Any] = [SystemMessage(system), HumanMessage(question)]
+    by_name = {each.name: each for each in tools}
+    while True:
+        reply = model(server, *tools).invoke(messages)
+        messages.append(reply)
+        if not reply.tool_calls:
+            return str(reply.content)
+        messages += [by_name[each["name"]].invoke(each) for each in reply.tool_calls]
+
+
+def helper(server: OpenAIServer, name: str, system: str, *tools: Any) -> Any:
+    """An agent as a graph."""
+    return create_agent(model(server), list(tools), name=name, system_prompt=system)
+
+
+class Notes(MessagesState):
+    notes: Annotated[list[str], operator.add]
+
+
+QUESTION = "Which plan is C-7 on, and how much was the last invoice?"
+
+
+def branches(server: OpenAIServer) -> Any:
+    """Two agents beside each other, whose findings a reducer collects and a third model joins."""
+
+    def node(system: str, one: BaseTool) -> Any:
+        return lambda state: {"notes": [looped(server, system, state["messages"][-1].content, one)]}
+
+    def join(state: Notes) -> Any:
+        asked = f"{state['messages'][0].content}\nFindings: {' '.join(state['notes'])}"
+        return {"messages": [model(server).invoke([SystemMessage("You join findings."), HumanMessage(asked)])]}
+
+    builder = StateGraph(Notes)
+    builder.add_node("plans", node("You know plans.", get_plan))
+    builder.add_node("invoices", node("You know invoices.", get_invoice))
+    builder.add_node("join", join, defer=True)
+    for name in ("plans", "invoices"):
+        builder.add_edge(START, name)
+        builder.add_edge(name, "join")
+    return builder.compile()
+
+
+BRANCHES: Play = {
+    "You know plans.": [call("get_plan", {"customer": "C-7"}), "C-7 is on the pro plan."],
+    "You know invoices.": [call("get_invoice", {"customer": "C-7"}), "The last invoice was over 120 EUR."],
+    "You join findings.": ["C-7 is on the pro plan, and paid 120 EUR."],
+}
+
+
+class Draft(MessagesState):
+    draft: str
+
+
+def chain(server: OpenAIServer, shown: str = "Edit this draft of a reply to “{question}”: {draft}") -> Any:
+    """A writer and an editor, each with a prompt of its own."""
+
+    def write(state: Draft) -> Any:
+        return {"draft": model(server).invoke([SystemMessage("You write."), *state["messages"]]).content}
+
+    def edit(state: Draft) -> Any:
+        asked = shown.format(question=state["messages"][0].content, draft=state["draft"])
+        return {"messages": [model(server).invoke([SystemMessage("You edit."), HumanMessage(asked)])]}
+
+    builder = StateGraph(Draft)
+    builder.add_node("write", write)
+    builder.add_node("edit", edit)
+    builder.add_edge(START, "write")
+    builder.add_edge("write", "edit")
+    return builder.compile()
+
+
+def blind_chain(server: OpenAIServer) -> Any:
+    """The same, where the editor is not told what was asked."""
+    return chain(server, "Edit this: {draft}")
+
+
+CHAIN: Play = {
+    "You write.": ["Thank you for waiting, dear customer."],
+    "You edit.": ["Thank you for your patience."],
+}
+
+
+def planned(server: OpenAIServer) -> Any:
+    """A planner, and an agent with a prompt of its own that reads the plan in the same conversation."""
+
+    def node(system: str, *tools: BaseTool) -> Any:
+        return lambda state: {"messages": [model(server, *tools).invoke([SystemMessage(system), *state["messages"]])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("plan", node("You plan."))
+    builder.add_node("work", node("You know plans.", get_plan))
+    builder.add_node("tools", ToolNode([get_plan]))
+    builder.add_edge(START, "plan")
+    builder.add_edge("plan", "work")
+    builder.add_conditional_edges("work", tools_condition)
+    builder.add_edge("tools", "work")
+    return builder.compile()
+
+
+PLANNED: Play = {"You plan.": ["First look, then tell."], "You know plans.": BRANCHES["You know plans."]}
+
+
+def looked_up(server: OpenAIServer) -> Any:
+    """One model looks up, another one answers from a prompt that holds what was found."""
+
+    def ask(state: MessagesState) -> Any:
+        return {"messages": [model(server, get_plan).invoke([SystemMessage("You look up."), *state["messages"]])]}
+
+    def answer(state: MessagesState) -> Any:
+        asked = f"Answer “{state['messages'][0].content}” from this: {state['messages'][-1].content}"
+        return {"messages": [model(server).invoke([SystemMessage("You answer."), HumanMessage(asked)])]}
+
+    builder = StateGraph(MessagesState)
+    for name, node in (("ask", ask), ("find", ToolNode([get_plan])), ("answer", answer)):
+        builder.add_node(name, node)
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", "find")
+    builder.add_edge("find", "answer")
+    return builder.compile()
+
+
+LOOKED_UP: Play = {
+    "You look up.": [call("get_plan", {"customer": "C-7"})],
+    "You answer.": ["The pro plan, since 2023."],
+}
+
+
+def supervised(server: OpenAIServer) -> Any:
+    """A supervisor with two workers, of langgraph-supervisor."""
+    from langgraph_supervisor import create_supervisor  # its import warns
+
+    workers = [
+        helper(server, "plans", "You know plans.", get_plan),
+        helper(server, "invoices", "You know invoices.", get_invoice),
+    ]
+    return create_supervisor(workers, model=model(server), prompt="You lead.").compile()  # type: ignore[arg-type]
+
+
+SUPERVISED: Play = {
+    "You lead.": [
+        call("transfer_to_plans", {}), call("transfer_to_invoices", {}), "C-7 is on the pro plan, and paid 120 EUR.",
+    ],
+    "You know plans.": BRANCHES["You know plans."],
+    "You know invoices.": BRANCHES["You know invoices."],
+}  # fmt: skip
+
+
+def swarm(server: OpenAIServer) -> Any:
+    """Two agents of which the first hands over, of langgraph-swarm."""
+    from langgraph_swarm import create_handoff_tool, create_swarm
+
+    alice = helper(server, "alice", "You greet.", create_handoff_tool(agent_name="bob"))
+    return create_swarm(
+        [alice, helper(server, "bob", "You know plans.", get_plan)], default_active_agent="alice"
+    ).compile()
+
+
+SWARM: Play = {
+    "You greet.": [call("transfer_to_bob", {})],
+    "You know plans.": BRANCHES["You know plans."],
+}
+
+
+class One(TypedDict):
+    customer: str
+
+
+def mapped(server: OpenAIServer) -> Any:
+    """A task for each customer, sent to a node of its own."""
+
+    def look(state: One) -> Any:
+        return {"notes": [looped(server, "You know plans.", f"Which plan is {state['customer']} on?", get_plan)]}
+
+    def send(state: Notes) -> Any:
+        return [Send("look", {"customer": customer}) for customer in ("C-7", "C-8")]
+
+    builder = StateGraph(Notes)
+    builder.add_node("look", look)
+    builder.add_node("tell", lambda state: {"messages": [AIMessage(" ".join(state["notes"]))]})
+    builder.add_conditional_edges(START, send, ["look"])
+    builder.add_edge("look", "tell")
+    return builder.compile()
+
+
+def both_customers(body: dict[str, Any]) -> Reply | str:
+    """What the mapped agent says: each customer is on a plan."""
+    customer = "C-8" if "C-8" in body["messages"][1]["content"] else "C-7"
+    if len(body["messages"]) == 2:
+        return call("get_plan", {"customer": customer})
+    return f"{customer} is on the pro plan."
+
+
+def routed(server: OpenAIServer) -> Any:
+    """A router that calls one agent as a node."""
+
+    def route(state: MessagesState) -> Any:
+        model(server).invoke([SystemMessage("You route."), *state["messages"]])
+        return Command(goto="plans")
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("route", route, destinations=("plans",))
+    builder.add_node("plans", helper(server, "plans", "You know plans.", get_plan))
+    builder.add_edge(START, "route")
+    return builder.compile()
+
+
+ROUTED: Play = {"You route.": ["plans"], "You know plans.": BRANCHES["You know plans."]}
+
+
+def beside(server: OpenAIServer) -> Any:
+    """Two models asked at once, whose words stand behind each other in the state: no model saw that."""
+
+    def node(system: str) -> Any:
+        return lambda state: {"messages": [model(server).invoke([SystemMessage(system), *state["messages"]])]}
+
+    builder = StateGraph(MessagesState)
+    for name in ("one", "two"):
+        builder.add_node(name, node(f"You are {name}."))
+        builder.add_edge(START, name)
+    return builder.compile()
+
+
+def beside_within(server: OpenAIServer) -> Any:
+    """The same as a node of another graph."""
+    builder = StateGraph(MessagesState)
+    builder.add_node("inner", beside(server))
+    builder.add_edge(START, "inner")
+    return builder.compile()
+
+
+BESIDE: Play = {"You are one.": ["It is the first plan."], "You are two.": ["It is the second plan."]}
