@@ -10,19 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agenther_live.redact import PLACEHOLDER
+from agenther_live.relabel.answers import answer_faults
 from agenther_live.relabel.calls import Call, name_words
-from agenther_live.relabel.claims import false_claims, false_reads, waiting_claims
+from agenther_live.relabel.confirm import says_another
 from agenther_live.relabel.demonstrate import cites
-from agenther_live.relabel.ground import field_conflict, field_in_text, leaked, ungrounded
-from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, number_asked, revealed, synonyms
-from agenther_live.relabel.lexicon import CURRENCIES
-from agenther_live.relabel.mentions import Mention, content_words, find_mentions, fold, number, stem
+from agenther_live.relabel.ground import field_conflict, leaked, ungrounded
+from agenther_live.relabel.grounds import (
+    SAID,
+    Fault,
+    Ground,
+    evaluate,
+    ground_of,
+    revealed,
+    untold,
+)
+from agenther_live.relabel.lexicon import CURRENCIES, TRYING
+from agenther_live.relabel.mentions import Mention, content_words, find_mentions, fold, number, stem, synonyms
 from agenther_live.relabel.missed import still_asked
 from agenther_live.relabel.models import Candidate, Case
+from agenther_live.relabel.parts import flag_unlike, left_out, out_of_order, too_few, turned_round
 from agenther_live.relabel.predicates import Bound, Superlative, compile_goal, holds
+from agenther_live.relabel.pretended import simulated
 from agenther_live.relabel.quoting import visible
-from agenther_live.relabel.rows import better, headline, tables
-from agenther_live.relabel.sets import HowMany
+from agenther_live.relabel.rows import better, headline
+from agenther_live.relabel.telling import another_currency
 from agenther_live.relabel.told import asked_rows
 from agenther_live.relabel.wording import human
 from agenther_live.trajectory import NOT_AS_SEEN
@@ -48,15 +59,17 @@ def _first_fault(ground: Ground) -> Fault | None:
         _evidence,
         _conversation,
         _limits,
+        _untold,
         _described,
         _missed,
         _style,
         _grounding,
         _leaks,
         _writes,
+        _parts,
         _arguments,
         _choice,
-        _answer,
+        answer_faults,
     ):
         fault = next(check(ground), None)
         if fault is not None:
@@ -68,7 +81,9 @@ def contradicts(case: Case, candidate: Candidate) -> Fault | None:
     """The first fault of the goal itself against what the run did (T, C and W, without the form of the sample)."""
     ground = ground_of(case, candidate)
     faults = (
-        fault for check in (_limits, _described, _grounding, _writes, _arguments, _choice) for fault in check(ground)
+        fault
+        for check in (_limits, _described, _grounding, _writes, _parts, _arguments, _choice)
+        for fault in check(ground)
     )
     return next(faults, None)
 
@@ -105,7 +120,7 @@ def same_goal(new: str, old: str) -> bool:
 
 
 def _difference(ground: Ground) -> Iterator[Fault]:
-    if same_goal(ground.candidate.goal, ground.case.trajectory.goal):
+    if same_goal(ground.candidate.goal, ground.case.failed_goal):
         yield Fault(
             "check:same_goal", "the goal asks for all that the failed goal asked, and that was judged not to be reached"
         )
@@ -152,6 +167,14 @@ def _limits(ground: Ground) -> Iterator[Fault]:
             )
 
 
+def _untold(ground: Ground) -> Iterator[Fault]:
+    """T and C: nothing is claimed of which rows speak without proving it. No proof that the goal is false."""
+    goal = ground.candidate.goal
+    for each in compile_goal(goal):
+        if evaluate(ground, each) is None and (why := untold(ground, each)) is not None:
+            yield Fault("check:untold", f"nobody can know “{goal[each.start : each.end]}”: {why}")
+
+
 def _described(ground: Ground) -> Iterator[Fault]:
     """T: "the shipped order" is the row that was chosen, where a column of it says another thing of that row."""
     goal = f" {fold(ground.candidate.goal)} "
@@ -189,6 +212,8 @@ def _grounding(ground: Ground) -> Iterator[Fault]:
     conflict = field_conflict(ground.candidate.goal, ground.calls, ground.proven)
     if conflict is not None:
         yield Fault("check:grounding", f"“{conflict.text}” stands in another field of the evidence than in the goal")
+    if (why := another_currency(ground.candidate.goal, ground.calls, ground.case.view.told)) is not None:
+        yield Fault("check:grounding", why)
 
 
 def _leaks(ground: Ground) -> Iterator[Fault]:
@@ -209,6 +234,8 @@ def _writes(ground: Ground) -> Iterator[Fault]:
         done.add(call.signature)
         if not {stem(part) for part in name_words(call.name)} & (goal_stems | synonyms(goal_stems)):
             yield Fault("check:writes", f"the goal does not ask for {call.name}, which worked")
+        if (trial := simulated(call)) is not None and not _TRYING & goal_stems:
+            yield Fault("check:writes", f"{call.name} was only tried, and the goal asks for it: “{trial}”")
         for key, value in call.args.items():
             if call.steers(key) or isinstance(value, bool) or not isinstance(value, int | float | str):
                 continue
@@ -217,6 +244,22 @@ def _writes(ground: Ground) -> Iterator[Fault]:
             exact = number(str(value)) if isinstance(value, int | float) else None
             if exact is not None and exact not in goal_facts:
                 yield Fault("check:writes", f"{call.name} was given {key}={value}, which the goal does not ask for")
+
+
+def _parts(ground: Ground) -> Iterator[Fault]:
+    """T: of several things, or of several deeds in an order, none is missing."""
+    goal, writes = ground.candidate.goal, [call for call in ground.calls if call.ok and call.kind == "write"]
+    for why in (left_out(goal, writes), too_few(goal, writes, ground.calls), out_of_order(goal, writes)):
+        if why is not None:
+            yield Fault("check:writes", why)
+    if (why := turned_round(goal, ground.calls)) is not None:
+        yield Fault("check:arguments", why)
+    said = {mention.norm for mention in find_mentions(goal) if mention.kind == "number"}
+    for call in writes:  # only figures: some tools give back the words of the record as it was before
+        if (other := says_another(call)) is not None and number(str(call.args[other[0]])) in said:
+            yield Fault("check:arguments", f"the result of {call.name} has another {other[0]}: {other[1]}"[:300])
+    if (why := flag_unlike(goal, ground.selections)) is not None:
+        yield Fault("check:constraint", why)
 
 
 def _arguments(ground: Ground) -> Iterator[Fault]:
@@ -268,7 +311,11 @@ def _own_values(ground: Ground, call: Call) -> Iterator[str]:
 
 
 _THINGS = frozenset(("item", "items", "product", "article", "sku", "goods", "material"))
-_SWAPPABLE: tuple[frozenset[str], ...] = (frozenset(("number",)), frozenset(("name", "email", "url")))
+_SWAPPABLE: tuple[frozenset[str], ...] = (
+    frozenset(("number",)),
+    frozenset(("id",)),
+    frozenset(("name", "email", "url")),
+)
 
 
 def _whole_mention(value: object) -> tuple[Mention, ...]:
@@ -278,6 +325,9 @@ def _whole_mention(value: object) -> tuple[Mention, ...]:
     text = str(value).strip()
     found = find_mentions(text) if len(text) <= 80 else ()
     return found if len(found) == 1 and found[0].text == text else ()
+
+
+_TRYING = frozenset(stem(word) for word in TRYING)
 
 
 def _said_later(ground: Ground, value: str) -> bool:
@@ -300,45 +350,3 @@ def _choice(ground: Ground) -> Iterator[Fault]:
         columns = headline(selection.peers)
         if columns and any(better(row, selection.chosen, columns) for row in rivals):
             yield Fault("check:choice", f"the run saw a row that beats {selection.param}={selection.value!r}")
-
-
-def _answer(ground: Ground) -> Iterator[Fault]:
-    """The final answer claims only what results, arguments or the goal say."""
-    answer = ground.candidate.proposal.final_answer
-    if answer is None:
-        return
-    goal_facts = {mention.norm for mention in find_mentions(ground.candidate.goal)}
-    for mention in find_mentions(answer):
-        if mention.norm in goal_facts or mention.norm in CURRENCIES or mention.kind == "quoted":
-            continue
-        if ground.knowledge.first(mention) is None and not (
-            mention.kind == "name" and _word_by_word(ground, mention.norm)
-        ):
-            if mention.kind == "number" and _small_count(ground, mention.norm) and _bare(answer, mention):
-                continue
-            yield Fault("check:final_answer", f"the final answer says “{mention.text}”, which nothing shows")
-    for sentence in false_reads(answer, ground.case.view, before=ground.end):
-        yield Fault("check:final_answer", f"the final answer tells of a look that nobody took: “{sentence[:120]}”")
-    for claim in false_claims(answer, ground.case.view, before=ground.end):
-        yield Fault("check:final_answer", f"the final answer claims what no call did: “{claim.sentence[:120]}”")
-    for claim, waits in waiting_claims(answer, ground.case.view, before=ground.end):
-        said = f"“{claim.sentence[:120]}”, and the result says “{waits[:60]}”"
-        yield Fault("check:final_answer", f"the final answer says that it was done: {said}")
-
-
-def _word_by_word(ground: Ground, norm: str) -> bool:
-    return all(ground.knowledge.first(part) is not None for part in norm.split())
-
-
-def _bare(answer: str, mention: Mention) -> bool:
-    """Whether a number is no price and no time: only things are counted."""
-    return field_in_text(answer, mention) not in ("money", "time")
-
-
-def _small_count(ground: Ground, norm: str) -> bool:
-    """Whether a number counts the calls or rows of the span ('I found 3 suppliers'), or those that were asked for."""
-    sizes = {len(ground.calls), sum(call.ok for call in ground.calls)}
-    sizes |= {len(table.rows) for table in tables(ground.calls)}
-    asked = (each for each in compile_goal(ground.candidate.goal) if isinstance(each, HowMany))
-    sizes |= {found[0] for each in asked if (found := number_asked(ground, each)) is not None}
-    return norm.isdigit() and int(norm) in sizes

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from agenther_live.relabel.calls import View, name_words
 from agenther_live.relabel.confirm import put_off
 from agenther_live.relabel.lexicon import FINISHING, IDLE, PUT_OFF, WRITING
-from agenther_live.relabel.mentions import stem, words
+from agenther_live.relabel.mentions import stem, synonyms, words
 
-__all__ = ["Claim", "claims", "false_claims", "false_reads", "gives_up", "sentences", "waiting_claims"]
+__all__ = ["Claim", "claims", "false_claims", "false_reads", "gives_up", "sentences", "unheard_deeds", "waiting_claims"]
 
 _IRREGULAR = {
     **dict(
@@ -28,6 +28,10 @@ _IRREGULAR = {
 _DEEDS = frozenset(
     stem(verb) for verb in ["order", "buy", "purchase", "book", "reserve", "cancel", "pay", "refund", "submit"]
 )
+# Those of which something is left to see, by whomever they were done.
+_TRACED = frozenset(stem(verb) for verb in ["deliver", "dispatch", "email", "mail", "notify", "refund", "reimburse"])
+_TRACED |= frozenset(stem(verb) for verb in ["book", "buy", "cancel", "pay", "purchase", "reserve", "send", "ship"])
+_AND_DID = re.compile(r"\band (?:also |then )?([a-z]+ed|sent|paid)\b", re.IGNORECASE)
 # Those that a text also says of the world ("the shop is closed"), so that only "I closed it" is a claim.
 _OWN_DEEDS = _DEEDS | frozenset(
     stem(verb) for verb in ["activate", "close", "deactivate", "delete", "email", "register"]
@@ -51,6 +55,7 @@ _DONE = re.compile(
 )
 # Where a sentence has one of these, it tells itself that the deed waits.
 _OPEN = PUT_OFF | {"approve", "approved", "pending", "request", "requested", "requesting", "submitted", "supervisor"}
+_OPEN |= {"already", "existing", "exists"}
 _BARE = re.compile(
     r"^\W*(?:all )?(?:done|set|sorted|completed?|finished|taken care of)\b|"
     r"\b(?:successfully completed|completed successfully|all set)\b",
@@ -169,6 +174,34 @@ def false_reads(text: str, view: View, *, before: int | None = None) -> list[str
             if nouns <= stems and not nouns & known:
                 found.append(sentence)
                 break
+    return found
+
+
+def unheard_deeds(text: str, view: View, *, before: int | None = None) -> list[str]:
+    """The sentences that tell of a deed in the world ("it was refunded") of which no call and no message knows a word.
+
+    Read are deeds that leave a trace: what was sent, paid back, shipped. A call of that verb, a result, an argument or
+    a message of the user's that has it as a past is enough to believe it.
+    """
+    end = len(view.messages) if before is None else before
+    worked = [call for call in view.calls if call.ok and call.at < end]
+    named = {stem(part) for call in worked for part in name_words(call.name)}
+    heard = named | synonyms(named)
+    for call in worked:
+        heard |= call.words
+    told = set[str]()  # as a past: that a user asks for a refund does not say that it was refunded
+    for index, message in enumerate(view.messages[:end]):
+        if message.role != "assistant" and index not in view.observation_indices:
+            told.update(words(message.text[:50_000]))
+    found = []
+    for sentence in sentences(text):
+        if _NEGATED.search(_LIMIT.sub(" ", sentence)):
+            continue
+        said = {word for match in _DONE.finditer(sentence) for word in (match["a"], match["b"], match["c"]) if word}
+        said |= set(_AND_DID.findall(sentence)) if said else set()
+        past = (word for word in map(str.casefold, said) if word.endswith("ed") or word in _IRREGULAR)
+        if {_base(word) for word in past if word not in told} & _TRACED - heard:
+            found.append(sentence)
     return found
 
 

@@ -14,12 +14,14 @@ from typing import Any
 from agenther_live.relabel.calls import Call, name_words, scalars
 from agenther_live.relabel.lexicon import AFFIRMING, DONE, NOT_REALLY, PUT_OFF, WRITING
 from agenther_live.relabel.mentions import fold, number, stem, words
+from agenther_live.relabel.pretended import simulated, unchanged
 from agenther_live.relabel.wording import past
 
 __all__ = ["confirmed", "put_off", "says_another"]
 
 # What a status says of a thing that somebody must still agree to, or that was not done in earnest.
 _WAITS = frozenset(("approval", "await", "awaiting", "awaits", "draft", "review", "sandbox", "simulated", "simulation"))
+_WAITS |= {"backordered", "preview", "waitlist", "waitlisted"}
 _STATUS = frozenset(("status", "state", "result", "outcome"))
 _TELLING = frozenset(("message", "msg", "detail", "details", "info", "note", "reason"))
 _CODES = frozenset(("code", "status_code", "statuscode", "status", "http_status"))
@@ -28,6 +30,8 @@ _CODES = frozenset(("code", "status_code", "statuscode", "status", "http_status"
 def confirmed(call: Call, said: str) -> bool:
     """Whether a write that was not refused is known to be done; `said` is what the run had said before it, folded."""
     own = frozenset(past(part) for part in name_words(call.name) if part in WRITING)
+    if simulated(call) or unchanged(call):
+        return False
     if not isinstance(call.result, dict):
         return call.result is None and _affirms(call.observation or "", own)
     return _record(call.result, own, f" {said} {fold(' '.join(str(value) for _, value in call.given))} ")
@@ -36,7 +40,8 @@ def confirmed(call: Call, said: str) -> bool:
 def put_off(call: Call) -> str | None:
     """What the result of a call that worked says of its being put off ('pending_approval', 'dry_run'), or None.
 
-    Only a status or a flag counts. That an order is 'pending' or 'queued' does not: it was placed.
+    Only a status or a flag counts. That an order is 'pending' or 'queued' does not: it was placed. What was only tried,
+    or was so already, counts too.
     """
     for path, value in scalars(call.result) if isinstance(call.result, dict) else ():
         name = fold(path[-1]) if path else ""
@@ -45,7 +50,7 @@ def put_off(call: Call) -> str | None:
             return value
         if value is True and (parts & {"dry", "draft", "simulated", "sandbox"} or {"pending", "approval"} <= parts):
             return name
-    return None
+    return simulated(call) or unchanged(call)
 
 
 def says_another(call: Call) -> tuple[str, str] | None:

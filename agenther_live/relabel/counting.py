@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from agenther_live.relabel.calls import Call, name_words
 from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS
-from agenther_live.relabel.mentions import content_words, number, stem, words
+from agenther_live.relabel.mentions import content_words, fold, number, stem, words
 from agenther_live.relabel.pages import open_ended
 from agenther_live.relabel.predicates import Bound, holds
 from agenther_live.relabel.rows import Row, Table, tables
@@ -56,7 +56,10 @@ def rows_counted(asked: HowMany, goal: str, bounds: Sequence[Bound], calls: Iter
     for bound in sorted(inside, key=lambda each: -each.start):
         clause = clause[: bound.start - asked.start] + " " + clause[bound.end - asked.start :]
     gave = {call.number: call for call in served if call.number in {row.call for row in table.rows}}
-    left = set(content_words(clause)) - table_nouns(table) - _PLAIN - _shared(gave.values())
+    cells = {stem(fold(cell)) for row in table.rows for cell in row.cells.values() if isinstance(cell, str)}
+    # 'open' and 'new' say nothing in a request, but where a cell is just that word
+    left = set(content_words(clause)) - table_nouns(table) - (_PLAIN - cells) - _shared(gave.values())
+    left |= {stem(word) for word in words(clause) if stem(word) in cells} - table_nouns(table) - _shared(gave.values())
     left -= {stem(part) for part in name_words(table.tool)}
     rows: list[Row] = list(table.rows)
     for word in sorted(left):

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from agenther_live.relabel.calls import name_words
 from agenther_live.relabel.confirm import confirmed, says_another
-from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, revealed, synonyms
+from agenther_live.relabel.grounds import SAID, Fault, Ground, evaluate, ground_of, revealed
 from agenther_live.relabel.lexicon import WRITING
-from agenther_live.relabel.mentions import content_words, stem, words
+from agenther_live.relabel.mentions import content_words, stem, synonyms, words
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.predicates import compile_goal, phrase_start
 from agenther_live.relabel.rows import tables
@@ -19,9 +19,11 @@ __all__ = ["doubts", "proofs"]
 _RULE = re.compile(
     r"\b(?:never|not|no|cannot|only|unless|without|before|until|must|may|except|require[sd]?|approval|permission|confirm\w*|"
     r"first|limit\w*|at most|maximum|exceed\w*|forbidden|prohibited|needs?|above|below|over|under|up to|"
-    r"(?:more|less) than|manager\w*|supervisor\w*|eligible)\b|n['’]t\b",
+    r"(?:more|less) than|manager\w*|supervisor\w*|eligible|(?:is|are|reserved) for|within|after|during|if|when|should|"
+    r"always|older|younger|adults?|minors?|age|verif\w*|apply|applies|restrict\w*)\b|n['’]t\b",
     re.IGNORECASE,
 )
+_OF_ANSWERS = frozenset(map(stem, ("answer", "character", "line", "message", "reply", "response", "sentence", "word")))
 _OWNING = frozenset(("a", "an", "her", "his", "its", "my", "our", "that", "the", "their", "this", "your"))
 _ID = re.compile(r"(?:id|ids|number|#\S+|[A-Za-z]+-?\d\S*)", re.IGNORECASE)
 _DEEDS = frozenset(stem(word) for word in WRITING)
@@ -132,16 +134,26 @@ def _echoed(ground: Ground) -> Iterator[Fault]:
 
 
 def _allowed(ground: Ground) -> Iterator[Fault]:
-    """W: no rule of the system prompt speaks of the action that was taken; what it allows rules cannot read."""
+    """W: no rule of the system prompt speaks of the action that was taken; what it allows rules cannot read.
+
+    A rule is about a write where they share a word: of the tool's name, of what it was given, or of the goal. One with
+    a number in it ("no refunds after 30 days") may be about any write.
+    """
     prompts = [m.text for m in ground.case.view.messages if m.role in ("system", "developer")]
-    sentences = [each for text in prompts for each in re.split(r"[.!?;\n]+", text[:50_000]) if _RULE.search(each)]
-    for call in ground.calls if sentences else ():
-        if not call.ok or call.kind != "write":
+    sentences = [each for text in prompts for each in re.split(r"[.!?;\n]+", text[:50_000])]
+    rules = [(each, set(content_words(each))) for each in sentences if _RULE.search(each)]
+    for call in ground.calls if rules else ():
+        if not call.ok or call.kind == "read":
             continue
-        verbs = {stem(part) for part in name_words(call.name) if part in WRITING}
-        things = {stem(part) for part in name_words(call.name)} - verbs
-        for sentence in sentences:
-            if (verbs | synonyms(verbs) | things) & set(content_words(sentence)):
+        named = {stem(part) for part in name_words(call.name)}
+        named |= synonyms(named)
+        about = {stem(part) for key in call.args for part in name_words(key)} | set(
+            content_words(ground.candidate.goal)
+        )
+        about |= {word for _, value in call.given for word in content_words(str(value)[:400])}
+        for sentence, said in rules:
+            counts = re.search(r"\d", sentence) and not _OF_ANSWERS & said
+            if named & said or (about - SAID) & said or counts:
                 yield Fault("rules:allowed", f"the system prompt has a rule about it: “{sentence.strip()[:120]}”")
 
 

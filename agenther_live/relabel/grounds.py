@@ -9,17 +9,36 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agenther_live.relabel.calls import Call, name_words
+from agenther_live.relabel.comparing import (
+    answer_untold,
+    answers_worse,
+    count_untold,
+    limit_untold,
+    narrowed,
+    superlative_untold,
+)
 from agenther_live.relabel.counting import count_told, rows_counted, table_nouns
 from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS, SYNONYMS
+from agenther_live.relabel.lexicon import GOAL_WORDS, OPENERS
+from agenther_live.relabel.listed import lines_beat
 from agenther_live.relabel.mentions import fold, stem
 from agenther_live.relabel.models import Candidate, Case
-from agenther_live.relabel.predicates import Bound, Count, Predicate, compile_goal, holds, is_best
+from agenther_live.relabel.predicates import Bound, Count, Predicate, Superlative, compile_goal, holds, is_best
 from agenther_live.relabel.rows import Row, Selection, Table, same, select, tables
 from agenther_live.relabel.sets import HowMany, OneOf
 from agenther_live.relabel.told import tells_another
 
-__all__ = ["SAID", "Fault", "Ground", "evaluate", "ground_of", "number_asked", "proven_places", "revealed", "synonyms"]
+__all__ = [
+    "SAID",
+    "Fault",
+    "Ground",
+    "evaluate",
+    "ground_of",
+    "number_asked",
+    "proven_places",
+    "revealed",
+    "untold",
+]
 
 SAID = frozenset(stem(word) for word in OPENERS | GOAL_WORDS)  # words of requests that say nothing of their own
 
@@ -121,12 +140,43 @@ def evaluate(ground: Ground, each: Predicate) -> bool | None:
         answers = [answer for row in rows if (answer := holds(each, row)) is not None]
         return None if not answers else all(answers)
     limits = [other for other in compile_goal(ground.candidate.goal) if isinstance(other, Bound)]
-    answers = [answer for selection in ground.selections if (answer := is_best(each, selection, limits)) is not None]
+    choices = [narrowed(selection, ground.candidate.goal) for selection in ground.selections]
+    answers = [answer for selection in choices if (answer := is_best(each, selection, limits)) is not None]
     if answers:
         return all(answers)
     told = ground.candidate.proposal.final_answer or ""
     acted = any(call.ok and call.kind != "read" for call in ground.calls)
-    return False if not acted and tells_another(each, ground.candidate.goal, told, ground.calls, limits) else None
+    if acted:
+        given = [
+            value
+            for call in ground.calls
+            if call.ok and call.kind != "read"
+            for _, value in call.given
+            if isinstance(value, str) and revealed(ground.knowledge, value, call)
+        ]
+        return False if lines_beat(each, ground.candidate.goal, given, ground.calls) else None
+    goal, calls = ground.candidate.goal, ground.calls
+    worse = tells_another(each, goal, told, calls, limits) or answers_worse(each, goal, told, calls, limits)
+    return False if worse else None
+
+
+def untold(ground: Ground, each: Predicate) -> str | None:
+    """Why a requirement that nothing proves can be known by nobody: rows speak of it, and cannot be compared."""
+    compiled = compile_goal(ground.candidate.goal)
+    answer = ground.candidate.proposal.final_answer or ""
+    if isinstance(each, HowMany):
+        return count_untold(each, answer, ground.calls)
+    if any(isinstance(other, HowMany) and other.start <= each.start < other.end for other in compiled):
+        return None
+    if isinstance(each, Bound):
+        return limit_untold(each, chosen_rows(ground))
+    if not isinstance(each, Superlative):
+        return None
+    limits = [other for other in compiled if isinstance(other, Bound)]
+    if ground.selections or any(call.ok and call.kind != "read" for call in ground.calls):
+        choices = [narrowed(selection, ground.candidate.goal) for selection in ground.selections]
+        return superlative_untold(each, choices, limits, ground.calls)
+    return answer_untold(each, ground.candidate.goal, answer, ground.calls, limits)
 
 
 def chosen_rows(ground: Ground) -> list[Row]:
@@ -181,13 +231,3 @@ def among(ground: Ground, each: OneOf) -> bool | None:
     if len(held) != 1 or not chosen:
         return None
     return all(any(same(cell, one) for one in each.values) != each.never for cell in chosen)
-
-
-def synonyms(stems: set[str]) -> set[str]:
-    """The stems of all words that mean the same as one of these."""
-    found: set[str] = set()
-    for words in SYNONYMS:
-        group = {stem(word) for word in words}
-        if group & stems:
-            found |= group
-    return found

@@ -17,7 +17,7 @@ class RulesJudge:
     """The deterministic checks as a member of the panel: valid only where every part of the goal is proven."""
 
     name = "rules"
-    version = "rules-3"
+    version = "rules-4"
 
     async def judge(self, case: Case, candidate: Candidate) -> Verdict:
         """Refute, then doubt; what stands after both is valid."""

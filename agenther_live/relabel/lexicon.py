@@ -33,6 +33,7 @@ __all__ = [
     "SYNONYMS",
     "THINGS_TOO",
     "TIME_WORDS",
+    "TRYING",
     "UNDOING",
     "WRITING",
 ]
@@ -97,6 +98,9 @@ NOT_REALLY = _words(
     simulated simulation skipped test
     """
 )
+
+# Words of a goal that asks for no more than a try.
+TRYING = _words("check draft dry preview sandbox simulate simulation staging test trial try validate")
 
 # Verbs of tools that take back what another one did.
 UNDOING = _words("cancel delete remove revert revoke rollback terminate undo withdraw")

@@ -12,9 +12,9 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Literal
 
-from agenther_live.relabel.lexicon import BEGINNINGS, OPENERS, STOPWORDS
+from agenther_live.relabel.lexicon import BEGINNINGS, OPENERS, STOPWORDS, SYNONYMS
 
-__all__ = ["Mention", "content_words", "figures", "find_mentions", "fold", "number", "stem", "words"]
+__all__ = ["Mention", "content_words", "figures", "find_mentions", "fold", "number", "stem", "synonyms", "words"]
 
 Kind = Literal["number", "date", "time", "id", "email", "url", "quoted", "name"]
 
@@ -111,6 +111,16 @@ def stem(word: str) -> str:
     if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiou0123456789":
         return word[:-1]  # 'overlapped' and 'overlap', 'cancelled' and 'cancel'
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
+
+
+def synonyms(stems: set[str]) -> set[str]:
+    """The stems of all words that mean the same as one of these."""
+    found: set[str] = set()
+    for each in SYNONYMS:
+        group = {stem(word) for word in each}
+        if group & stems:
+            found |= group
+    return found
 
 
 def content_words(text: str) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def named(parts: Iterable[str], goal: str) -> tuple[str, ...]:
 def known(case: Case) -> tuple[str, ...]:
     """The parts of the failed goal that this run missed, known before any goal is proposed."""
     told = _read(case.outcome.reason or "") if case.outcome.source == "judge" else ()
-    goal = case.trajectory.goal
+    goal = f"{case.trajectory.goal}\n{case.asked}" if case.asked else case.trajectory.goal
     return named((*_by_rows(case), *case.analysis.missed, *told), goal)
 
 
@@ -64,7 +64,7 @@ def put_to_judges(case: Case, candidate: Candidate) -> tuple[str, ...]:
 
     Of the failed goal itself nothing is said: whether the run met it is then the question.
     """
-    goal = case.trajectory.goal
+    goal = case.failed_goal
     if fold(candidate.goal) == fold(goal):
         return ()
     parts = named((*case.missed, *candidate.proposal.missed), goal)

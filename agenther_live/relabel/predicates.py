@@ -7,16 +7,16 @@ held against the row that the run chose. True and False are proofs; None means t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from agenther_live.relabel.calls import name_words
-from agenther_live.relabel.mentions import number, stem
-from agenther_live.relabel.rows import Row, Selection, currency_code, currency_of, is_money
+from agenther_live.relabel.amounts import Amount, compare, unit_of
+from agenther_live.relabel.mentions import number
+from agenther_live.relabel.rows import Row, Selection, currency_code, currency_of
 from agenther_live.relabel.sets import HowMany, OneOf, how_many, one_of
+from agenther_live.relabel.topics import Topic, amount_for, rank_for, value_for
 
 __all__ = [
     "Bound",
@@ -26,11 +26,10 @@ __all__ = [
     "compile_goal",
     "holds",
     "is_best",
+    "limit_of",
     "phrase_start",
     "value_for",
 ]
-
-Topic = Literal["unit_price", "price", "time", "date", "rating", "distance", "stock", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,6 @@ _SUPERLATIVE = re.compile(
     r"best|most|maximum|minimum|max|min)(?:\s+(?P<noun>[a-z]+(?: [a-z]+)?))?)",
     re.IGNORECASE,
 )
-_DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}\S*)?$")
 _LOW_WORDS = frozenset(["lowest", "smallest", "shortest", "fewest", "least", "minimum", "min"])
 
 
@@ -244,93 +242,35 @@ def _superlative(match: re.Match[str]) -> Superlative:
     return Superlative("other", word not in _LOW_WORDS, noun, match.start(), match.end("any"))
 
 
-_TOPIC_WORDS: dict[str, frozenset[str]] = {
-    "time": frozenset(
-        ["day", "days", "hour", "hours", "minute", "minutes", "week", "weeks", "duration", "delivery", "lead", "eta"]
-    ),
-    "rating": frozenset(["rating", "ratings", "stars", "score"]),
-    "distance": frozenset(["distance", "km", "miles"]),
-    "stock": frozenset(["stock", "available", "inventory"]),
-}
-
-
-def value_for(row: Row, topic: Topic, *, noun: str = "", unit: str = "") -> float | None:
-    """The cell of a row that a topic is about; None where there is none, or more than one that differ."""
-    cells = {
-        name: float(cell)
-        for name, cell in row.cells.items()
-        if isinstance(cell, int | float) and not isinstance(cell, bool)
-    }
-    if topic in ("price", "unit_price"):
-        prices = {name: cell for name, cell in cells.items() if is_money(name)}
-        each = {name: cell for name, cell in prices.items() if set(name_words(name)) & {"unit", "each", "per"}}
-        if topic == "unit_price":
-            return _only(each or {name: cell for name, cell in prices.items() if name_words(name) == ["price"]})
-        totals = {
-            name: cell
-            for name, cell in prices.items()
-            if name_words(name)
-            in (["total"], ["total", "price"], ["total", "cost"], ["total", "amount"], ["grand", "total"])
-        }
-        return _only(totals or {name: cell for name, cell in prices.items() if name not in each})
-    if topic == "date":
-        return value_for(row, "other", noun=noun) if noun and _named(cells, noun) else _moment(row, noun)
-    if topic == "other":
-        wanted = {stem(word) for word in noun.split()}
-        return _only(
-            {
-                name: cell
-                for name, cell in cells.items()
-                if wanted and wanted <= {stem(word) for word in name_words(name)}
-            }
-        )
-    found = {name: cell for name, cell in cells.items() if set(name_words(name)) & _TOPIC_WORDS[topic]}
-    found = {name: cell for name, cell in found.items() if not is_money(name)}
-    if topic == "time" and unit:
-        exact = {
-            name: cell for name, cell in found.items() if any(stem(word) == stem(unit) for word in name_words(name))
-        }
-        return _only(exact)
-    return _only(found)
-
-
-def _named(names: Iterable[str], noun: str) -> bool:
-    return any(stem(noun) in {stem(word) for word in name_words(name)} for name in names)
-
-
-def _moment(row: Row, noun: str) -> float | None:
-    """When a row was, in days: by the one column of dates, or the one that is named like the thing ('ordered_on')."""
-    found: dict[str, float] = {}
-    for name, cell in row.cells.items():
-        if isinstance(cell, str) and _DATED.match(cell):
-            try:
-                at = datetime.fromisoformat(cell)
-            except ValueError:
-                return None
-            at = (at if at.tzinfo is None else at.astimezone(UTC)).replace(tzinfo=None)
-            found[name] = at.toordinal() + (at.hour * 3600 + at.minute * 60 + at.second) / 86_400
-    own = {name: at for name, at in found.items() if noun and _named([name], noun)}
-    return _only(own or found)
-
-
-def _only(cells: dict[str, float]) -> float | None:
-    return next(iter(cells.values())) if len(set(cells.values())) == 1 else None
-
-
 def holds(bound: Bound, row: Row) -> bool | None:
-    """Whether a row keeps a limit; None where no cell of the row is what the limit is about, or in another currency."""
-    cell = value_for(row, bound.topic, unit=bound.unit)
-    if cell is None or (bound.currency and currency_of(row) not in (None, bound.currency)):
+    """Whether a row keeps a limit; None where no cell of the row is what the limit is about, or in another currency.
+
+    A range keeps a limit where all of it does, and breaks it where none of it does.
+    """
+    cell, limit = amount_for(row, bound.topic, unit=bound.unit), limit_of(bound)
+    if cell is None or limit is None:
         return None
-    match bound.sign:
-        case "<=":
-            return cell <= bound.value
-        case ">=":
-            return cell >= bound.value
-        case "<":
-            return cell < bound.value
-        case ">":
-            return cell > bound.value
+    if cell.kind.partition("/")[0] in ("", "star") and bound.topic in ("rating", "distance", "other"):
+        cell = Amount(cell.low, cell.high, limit.kind)
+    sides = (
+        compare(Amount(cell.low, cell.low, cell.kind), limit),
+        compare(Amount(cell.high, cell.high, cell.kind), limit),
+    )
+    kept = [None if side is None else side in _KEEPS[bound.sign] for side in sides]
+    return kept[0] if kept[0] == kept[1] else None
+
+
+_KEEPS = {"<=": (-1, 0), ">=": (0, 1), "<": (-1,), ">": (1,)}
+
+
+def limit_of(bound: Bound) -> Amount | None:
+    """A limit as an amount; None where its unit is not known."""
+    if bound.topic in ("price", "unit_price"):
+        return Amount(bound.value, bound.value, f"money:{bound.currency}" if bound.currency else "money")
+    if bound.topic == "time" and bound.unit in ("business", "working"):
+        return Amount(bound.value, bound.value, "workday")
+    kind, factor = (unit_of(bound.unit) or (None, 1.0)) if bound.topic in ("time", "distance") else ("", 1.0)
+    return None if kind is None else Amount(bound.value * factor, bound.value * factor, kind)
 
 
 def is_best(superlative: Superlative, selection: Selection, bounds: Iterable[Bound] = ()) -> bool | None:
@@ -338,16 +278,16 @@ def is_best(superlative: Superlative, selection: Selection, bounds: Iterable[Bou
 
     Rows that break one of the goal's own limits are no competition.
     """
-    mine = value_for(selection.chosen, superlative.topic, noun=superlative.noun)
+    mine = rank_for(selection.chosen, superlative.topic, noun=superlative.noun)
     if mine is None:
         return None
     rivals = [row for row in selection.peers if all(holds(bound, row) is not False for bound in bounds)]
+    amounts = [rank_for(row, superlative.topic, noun=superlative.noun) for row in rivals]
+    sides = [None if each is None else compare(each, mine) for each in amounts]
+    if (1 if superlative.most else -1) in sides:
+        return False
     if superlative.topic in ("price", "unit_price") and len({currency_of(row) for row in rivals} - {None}) > 1:
         return None
-    values = [value_for(row, superlative.topic, noun=superlative.noun) for row in rivals]
-    known: Sequence[float] = [value for value in values if value is not None]
-    if any((value > mine) if superlative.most else (value < mine) for value in known):
-        return False
-    if len(known) < len(values) or not selection.proven or len(known) < 2:
-        return True if len(known) == len(values) == 1 and selection.proven else None
+    if None in sides or not selection.proven or len(sides) < 2:
+        return True if len(sides) == 1 and None not in sides and selection.proven else None
     return True

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from agenther_live.relabel.lexicon import STOPWORDS
 from agenther_live.relabel.mentions import Mention, find_mentions
 
-__all__ = ["HowMany", "OneOf", "how_many", "one_of"]
+__all__ = ["HowMany", "OneOf", "how_many", "one_of", "runs_of"]
 
 _ASKED = re.compile(
     r"\b(?:how many|(?:tell|give|show|find|find out|report|what is|what's)(?: me| us)? the (?:total )?number of)\b"
@@ -74,7 +74,7 @@ def how_many(goal: str) -> Iterator[HowMany]:
 
 def one_of(goal: str) -> Iterator[OneOf]:
     """The alternatives ("Acme or Corvo") and exceptions ("not from Acme") of a goal, by name."""
-    for run, joints in _runs(goal):
+    for run, joints in runs_of(goal):
         begin = max(0, run[0].start - 40)
         before = _EXCEPT.search(goal, begin, run[0].start)
         values = tuple(mention.text for mention in run)
@@ -84,7 +84,7 @@ def one_of(goal: str) -> Iterator[OneOf]:
             yield OneOf(values, False, run[0].start, run[-1].end)
 
 
-def _runs(goal: str) -> Iterator[tuple[list[Mention], list[str]]]:
+def runs_of(goal: str) -> Iterator[tuple[list[Mention], list[str]]]:
     """Names, ids and quoted things that stand in one list, with the words between them."""
     run: list[Mention] = []
     joints: list[str] = []
