@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ from agenther_live.buffer.turn.settle import settle
 from agenther_live.buffer.turn.waits import next_due
 from agenther_live.buffer.turn.work import Claim
 from agenther_live.buffer.upkeep import tombstones
-from agenther_live.buffer.views import make_views
+from agenther_live.buffer.views import are_current, make_views
 from agenther_live.clock import utcnow
 from agenther_live.collecting import seldom_collected
 from agenther_live.errors import BufferError, BufferVersion, SettingsError
@@ -143,8 +143,7 @@ class Buffer:
 
         `wide`: for questions about much of it, which DuckDB then answers on more threads.
         """
-        self._prepare()
-        with self._engine.hold(wide=wide):
+        with self._prepared(wide=wide), self._engine.hold(wide=wide):
             yield
 
     def stamp(self) -> Hashable | None:
@@ -174,15 +173,30 @@ class Buffer:
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
-        self._prepare()
-        with self._engine.write() as tx:
+        with self._prepared(), self._engine.write() as tx:
             yield tx
 
     @contextmanager
     def _read(self, *, wide: bool = False) -> Iterator[Transaction]:
-        self._prepare()
-        with self._engine.read(wide=wide) as tx:
+        with self._prepared(wide=wide), self._engine.read(wide=wide) as tx:
             yield tx
+
+    @contextmanager
+    def _prepared(self, *, wide: bool = False) -> Iterator[None]:
+        """See to the schema, and keep what that opened open for the use that follows: to open it costs most of both."""
+        with ExitStack() as opened:
+            if not self._ready and self._engine.exists():
+                opened.enter_context(self._engine.hold(wide=wide))
+                if not self._is_current():
+                    opened.close()  # each step to this version's schema is written out before the next
+            self._prepare()
+            yield
+
+    def _is_current(self) -> bool:
+        with self._engine.read() as tx:
+            found = migrations.revision_of(tx.connection) == migrations.HEAD and are_current(tx.connection)
+        self._ready = self._ready or found
+        return found
 
     def _prepare(self) -> None:
         if self._ready and self._engine.exists():
@@ -533,9 +547,9 @@ class Buffer:
         Raises:
             QueryError: it cannot be run, it would write, or its time was up; with a hint of the nearest name.
         """
-        self._prepare()
         given = dict(params) if isinstance(params, Mapping) else params
-        return self._engine.query(query, given, seconds=self.settings.sql_seconds if seconds is None else seconds)
+        with self._prepared(wide=True):
+            return self._engine.query(query, given, seconds=self.settings.sql_seconds if seconds is None else seconds)
 
     def snapshot(self, path: str | Path) -> int:
         """Copy the buffer as it stands now into a new DuckDB file; give its size in bytes.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from agenther_live.buffer.schema import meta
 
-__all__ = ["VIEWS", "make_views", "views_sql"]
+__all__ = ["VIEWS", "are_current", "make_views", "views_sql"]
 
 VIEWS = "views.sql"
 """The file, and the key of `meta` that says which text of it a buffer's views were made from."""
@@ -34,12 +34,17 @@ def views_sql() -> str:
     return resources.files("agenther_live.buffer").joinpath(VIEWS).read_text("utf-8")
 
 
+def are_current(connection: Connection) -> bool:
+    """Say whether the public views were made from the text of this version."""
+    made_from = connection.execute(select(meta.c.value).where(meta.c.key == VIEWS)).scalar()
+    return bool(made_from == _digest(views_sql()))
+
+
 def make_views(connection: Connection) -> None:
     """Make the public views anew where their text is not the one they were made from."""
-    script = views_sql()
-    digest = hashlib.sha256(script.encode()).hexdigest()
-    if connection.execute(select(meta.c.value).where(meta.c.key == VIEWS)).scalar() == digest:
+    if are_current(connection):
         return
+    script = views_sql()
     statements = [part.strip() for part in _without_comments(script).split(";\n") if part.strip()]
     made = [statement.split()[2] for statement in statements if statement.startswith("CREATE VIEW")]
     statements = [*(f"DROP VIEW IF EXISTS {name}" for name in reversed(made)), *statements]
@@ -50,7 +55,11 @@ def make_views(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
         driver.execute(";\n".join(statements))
     connection.execute(delete(meta).where(meta.c.key == VIEWS))
-    connection.execute(insert(meta).values(key=VIEWS, value=digest))
+    connection.execute(insert(meta).values(key=VIEWS, value=_digest(script)))
+
+
+def _digest(script: str) -> str:
+    return hashlib.sha256(script.encode()).hexdigest()
 
 
 def _without_comments(script: str) -> str:

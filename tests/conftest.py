@@ -28,6 +28,9 @@ for name in list(os.environ):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Of what is imported to collect the tests nothing is garbage: the collector begins behind that.
+gc.disable()
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than cores: many tests wait for servers, kills and signals."""
@@ -83,6 +86,7 @@ def pytest_collection_finish() -> None:
     """What the modules under test have made so far stays: the collector need not go through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 20)  # a test lets most of what it makes go by itself
 
 

@@ -12,10 +12,19 @@ from pathlib import Path
 
 import psycopg
 
+from agenther_live.buffer.schema import SCHEMA, meta, metadata
 from agenther_live.buffer.store import Buffer
 from agenther_live.settings import Settings
 
 _numbers = itertools.count()
+# Every table, index and view with its file: a copied database has those of the one that it was copied from.
+SHAPE = "SELECT oid, relname, relfilenode, relnatts, relchecks FROM pg_class ORDER BY oid"
+VERSION = f"SELECT * FROM {SCHEMA}.schema_version"
+META = f"SELECT key, value FROM {meta.fullname} ORDER BY key"
+OTHERS = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 QUICK = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off")
 
 
@@ -26,6 +35,8 @@ class Server:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._emptied: list[str] = []
+        self._pristine: dict[str, list[tuple[object, ...]]] = {}
 
     def prepare(self) -> None:
         """Make the database that is copied; once, by whoever is the first."""
@@ -49,6 +60,29 @@ class Server:
         name = f"t{os.getpid()}_{next(_numbers)}"
         self._admin(f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {self.template} STRATEGY FILE_COPY"))
         return self.url(name)
+
+    def lend(self) -> str:
+        """A database with an empty buffer: one that another test gave back, or a new one."""
+        url = self._emptied.pop() if self._emptied else self.new()
+        self._pristine = self._pristine or {query: self.ask(url, query) for query in (SHAPE, VERSION, META)}
+        return url
+
+    def give_back(self, url: str) -> None:
+        """Empty a database that was lent, for another test; one whose schema is not as it was is dropped."""
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(OTHERS)
+            kept = all(connection.execute(each).fetchall() == self._pristine[each] for each in (SHAPE, VERSION))
+            if kept:
+                tables = [table.fullname for table in metadata.sorted_tables]
+                asked = " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in tables)
+                for (name,) in connection.execute(asked).fetchall():  # type: ignore[call-overload]
+                    connection.execute(f"DELETE FROM {name}")  # type: ignore[call-overload]
+                for row in self._pristine[META]:
+                    connection.execute(f"INSERT INTO {meta.fullname} (key, value) VALUES (%s, %s)", row)  # type: ignore[call-overload]
+        if kept:
+            self._emptied.append(url)
+        else:
+            self.drop(url)
 
     def drop(self, url: str) -> None:
         name = url.rpartition("/")[2].partition("?")[0] if "?" not in url else url.partition("?")[0].rpartition("/")[2]

@@ -44,4 +44,5 @@ def test_what_an_application_froze_stays_frozen() -> None:
     gc.freeze()
     with seldom_collected(kept=True):
         made = [[]]
-    assert gc.get_freeze_count() and not is_old(made)
+    assert gc.get_freeze_count()
+    assert not is_old(made)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,14 +65,19 @@ class Cache:
 
     def kept(self, rows: torch.Tensor) -> Cache:
         """The cache of some rows."""
-        return Cache([each[rows] for each in self.keys], [each[rows] for each in self.values], self.length)
+        made = Cache.empty(len(rows))
+        for old, new in zip(self.keys + self.values, made.keys + made.values, strict=True):
+            new[:, :, : self.length] = old[:, :, : self.length].index_select(0, rows)
+        made.length = self.length
+        return made
 
 
 def _angles() -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines, and sines as `_turned` wants them: those of the left half negative."""
     size = WIDTH // HEADS
     inverse = 1.0 / 10_000 ** (torch.arange(0, size, 2).float() / size)
     angle = torch.outer(torch.arange(256).float(), inverse)
-    return torch.cat((angle, angle), -1).cos(), torch.cat((angle, angle), -1).sin()
+    return torch.cat((angle, angle), -1).cos(), torch.cat((-angle.sin(), angle.sin()), -1)
 
 
 _COS, _SIN = _angles()
@@ -85,22 +91,31 @@ def _attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor
     size, seen = q.shape[-2], k.shape[-2]
     if size == 1:
         return functional.scaled_dot_product_attention(q, k, v)
-    hidden = torch.full((size, seen), -math.inf).triu(1 + seen - size)
-    scores = torch.baddbmm(hidden, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=q.shape[-1] ** -0.5)
+    scores = torch.baddbmm(_hidden(size, seen), q.flatten(0, 1), k.flatten(0, 1).mT, alpha=q.shape[-1] ** -0.5)
     return (scores.softmax(-1) @ v.flatten(0, 1)).view_as(q)
 
 
+@lru_cache(maxsize=512)
+def _hidden(size: int, seen: int) -> torch.Tensor:
+    return torch.full((size, seen), -math.inf).triu(1 + seen - size)
+
+
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    left, right = x.chunk(2, -1)
-    return x * cos + torch.cat((-right, left), -1) * sin
+    return x * cos + x.roll(WIDTH // HEADS // 2, -1) * sin
 
 
 def forward(
-    model: LlamaForCausalLM, ids: torch.Tensor, cache: Cache | None = None, *, early: list[torch.Tensor] | None = None
+    model: LlamaForCausalLM,
+    ids: torch.Tensor,
+    cache: Cache | None = None,
+    *,
+    early: list[torch.Tensor] | None = None,
+    read_out: bool = True,
 ) -> torch.Tensor:
     """Logits (rows, positions, words) for ids (rows, positions), behind what the cache holds.
 
-    `early` gets the state (rows, positions, width) behind the layer before the last.
+    `early` gets the state (rows, positions, width) behind the layer before the last. Without `read_out` it gives the
+    state behind the last layer: nobody asks for the logits.
     """
     rows, size = ids.shape
     start = cache.length if cache else 0
@@ -128,13 +143,14 @@ def forward(
             early.append(functional.rms_norm(x, (WIDTH,)))
     if cache is not None:
         cache.length += size
-    return _read_out(inner, x)
+    return _read_out(inner, x) if read_out else x
 
 
 def _read_out(inner: Any, x: torch.Tensor) -> torch.Tensor:
     return functional.linear(functional.rms_norm(x, (WIDTH,), inner.norm.weight, 1e-6), inner.embed_tokens.weight)
 
 
+@lru_cache(maxsize=1024)  # a job plays the same goals again and again, under the same seeds
 def noise_of(seed: int) -> torch.Tensor:
     """Gumbel noise (positions, words) of an episode: the argmax of logits + noise is a sample at temperature 1."""
     made = np.random.default_rng([seed, 7]).random((MAX_TOKENS, len(WORDS)), dtype=np.float32)
@@ -200,15 +216,17 @@ def play(
 ) -> list[Played]:
     """Run one episode for each goal, all in one batch: each row reads or says one token a step."""
     rows = [_Row(Run(world, goal, seed)) for goal, seed in zip(goals, seeds, strict=True)]
-    noise = None if greedy else torch.stack([noise_of(seed) for seed in seeds])
+    noise = None if greedy else torch.stack([noise_of(seed) for seed in seeds], 1)
     cache, active = Cache.empty(len(rows)), list(range(len(rows)))
     for at in range(MAX_TOKENS - 1):
         read = [[rows[i].ids[min(at, len(rows[i].ids) - 1)]] for i in active]
-        logits = forward(model, torch.tensor(read), cache)[:, -1]
-        chosen = (logits if noise is None else logits + noise[active, at]).argmax(-1).tolist()
-        for i, token in zip(active, chosen, strict=True):
-            if not rows[i].over and len(rows[i].ids) == at + 1:
-                rows[i].takes(token)
+        said = any(len(rows[i].ids) == at + 1 for i in active)  # at first all rows read what they were told
+        logits = forward(model, torch.tensor(read), cache, read_out=said)[:, -1]
+        if said:
+            chosen = logits if noise is None else logits + noise[at].index_select(0, torch.tensor(active))
+            for i, token in zip(active, chosen.argmax(-1).tolist(), strict=True):
+                if not rows[i].over and len(rows[i].ids) == at + 1:
+                    rows[i].takes(token)
         left = [place for place, i in enumerate(active) if not rows[i].over]
         if not left:
             break

@@ -85,10 +85,10 @@ def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder:
 
     What is drawn again is asked in world B alone: it takes a minute, and world A a table solves.
     """
-    records = []
+    records, start_of_all = [], measure.held(base)
     for arm in ("success", "claim", "full", *(REPLAY if job.world == "offers" else ())):
         model, version, runs = copy.deepcopy(base), "base", dict[str, Run]()
-        records.append({"arm": arm, "round": 0, **measure.held(model)})
+        records.append({"arm": arm, "round": 0, **start_of_all})
         kept: list[dict[str, Any]] = []
         with home_of(folder / arm, world, runs, relabels=arm in ("full", *REPLAY)) as live:
             for number in range(1, job.size.rounds + 1):

@@ -63,12 +63,12 @@ class Recipe:
 def padded(examples: Sequence[Example]) -> Batch:
     """Pad examples to one length."""
     size = max(len(each.ids) for each in examples)
-    ids = torch.full((len(examples), size), VOCABULARY[PAD])
-    weights = torch.zeros((len(examples), size))
-    for at, each in enumerate(examples):
-        ids[at, : len(each.ids)] = torch.tensor(each.ids)
-        weights[at, : len(each.ids)] = torch.tensor(each.mask) * each.weight
-    return Batch(ids, weights)
+    short = [size - len(each.ids) for each in examples]
+    ids = [each.ids + [VOCABULARY[PAD]] * more for each, more in zip(examples, short, strict=True)]
+    weights = [
+        [on * each.weight for on in each.mask] + [0.0] * more for each, more in zip(examples, short, strict=True)
+    ]
+    return Batch(torch.tensor(ids), torch.tensor(weights, dtype=torch.float32))
 
 
 def token_losses(model: LlamaForCausalLM, batch: Batch, *, early: list[torch.Tensor] | None = None) -> torch.Tensor:

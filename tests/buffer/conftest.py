@@ -66,7 +66,7 @@ def make_buffer(tmp_path: Path, empty_file: Path, engine: str, request: pytest.F
         where = tmp_path / f"buffer{len(made)}.duckdb"
         if engine == "postgresql":
             server: Server = request.getfixturevalue("postgresql")
-            made.append(server.new())
+            made.append(server.lend())
             return Buffer(made[-1], settings=Settings(**given), clock=lambda: at(1000))
         shutil.copyfile(empty_file, where)
         made.append(str(where))
@@ -75,7 +75,7 @@ def make_buffer(tmp_path: Path, empty_file: Path, engine: str, request: pytest.F
     yield make
     if engine == "postgresql":
         for url in made:
-            request.getfixturevalue("postgresql").drop(url)
+            request.getfixturevalue("postgresql").give_back(url)
 
 
 @pytest.fixture
