@@ -109,18 +109,22 @@ def snapshot(message: BaseMessage) -> dict[str, Any] | None:
 def held(args: Any) -> Any:
     """Copy the arguments of a call: the mapping itself where all in it is plain, which costs least, else as JSON."""
     if type(args) is dict:
-        for value in args.values():
-            if type(value) not in _PLAIN:
-                break
-        else:
-            return args.copy()
+        copy = args.copy()  # first, and in one step: another thread may change the mapping meanwhile
+        try:
+            for value in copy.values():
+                if type(value) not in _PLAIN:
+                    break
+            else:
+                return copy
+        except TypeError:  # a class that has no hash
+            pass
     return dumps(args)
 
 
 def _copied(content: Any) -> Any:
     """Copy what can change of a message's content: the parts of a list."""
     if isinstance(content, str):
-        return str(content)
+        return str.__str__(content)  # what it holds, however its class shows itself
     return [dict(part) if isinstance(part, dict) else part for part in content]
 
 

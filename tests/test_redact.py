@@ -410,6 +410,7 @@ def test_a_cut_leaves_no_part_of_a_secret_that_is_longer_than_what_is_looked_at(
     lines = "\n".join(noise[i : i + 64] for i in range(0, 12_000, 64))
     pem = PEM.replace("MIIEowIBAAKCAQEA7", lines)
     nested = json.dumps({"credentials": json.dumps({"type": "service_account", "private_key": noise})})
+    deeper = json.dumps(json.dumps({"a": json.dumps({"access_token": noise})}))
     told = {
         f"eyJ0{noise[:40]}.eyJ0{noise}.{noise[:40]}": 20,
         f"eyJ0{noise}.eyJ0{noise[:90]}.{noise[:40]}": 20,
@@ -424,6 +425,7 @@ def test_a_cut_leaves_no_part_of_a_secret_that_is_longer_than_what_is_looked_at(
         json.dumps({"a": 1, "client_secret": noise}): 40,
         repr({"it's": "so", "password": noise}): 40,
         nested: 90,
+        deeper: 90,
     }
     for secret, least in told.items():
         for before in ("", "some words, " * 900):

@@ -52,10 +52,18 @@ def subagent(trajectory: Trajectory, path: str) -> Trajectory:
                 p[len(path) + 1 :]: t for p, t in trajectory.nested_tools.items() if _within(p, path) and p != path
             },
             "steps": tuple(steps),
+            "flags": _flags(trajectory, path),
+            "seen": None,  # told by the steps and paths of the whole
             "error_type": None if answer is not None else trajectory.error_type,
             "error_message": None if answer is not None else trajectory.error_message,
         }
     )
+
+
+def _flags(trajectory: Trajectory, path: str) -> tuple[str, ...]:
+    """Those of the whole; `spliced` is said of each conversation by itself."""
+    spliced = trajectory.seen is not None and path in trajectory.seen.spliced
+    return tuple(sorted({*trajectory.flags} - {"spliced"} | ({"spliced"} if spliced else set())))
 
 
 def _within(path: str, above: str) -> bool:

@@ -37,10 +37,9 @@ _OTHERS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "evaluators": _LIST,
     },
     "end": {"status": (str,), "out": _LIST},
-    "segment": {"v": (int,)},
 }
 _MOST_SHAPES = 1000
-_shapes: set[tuple[Any, ...]] = set()  # names and types of fields that were found good: nearly all are the same few
+_shapes: set[tuple[Any, ...]] = set()  # kinds, names and types of fields that were found good: nearly all are the same
 
 
 def is_formed(record: Mapping[str, Any]) -> bool:
@@ -48,13 +47,13 @@ def is_formed(record: Mapping[str, Any]) -> bool:
     at = record.get("at")
     if at is not None and not (type(at) in _NUMBER and _FIRST <= at < _BEHIND):
         return False
-    shape = (*record, *map(type, record.values()))
+    kind = record.get("k")
+    shape = (kind if type(kind) is str else None, *record, *map(type, record.values()))
     if shape not in _shapes:
         if not _has_types(record):
             return False
         if len(_shapes) < _MOST_SHAPES:
             _shapes.add(shape)
-    kind = record["k"]
     if kind == "start":
         return _holds(record, "input", int) and _holds(record, "tags", str) and _holds(record, "evaluators", str)
     if kind == "end":
@@ -81,7 +80,7 @@ def _holds(record: Mapping[str, Any], name: str, kind: type) -> bool:
 def mended(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """Give a whole record with fields of the expected types, as far as they can be had; None: it says nothing."""
     kind = record.get("k")
-    if type(kind) is not str or (kind == "segment" and type(record.get("v")) is not int):
+    if type(kind) is not str:
         return None
     if kind == "f" and type(record.get("f")) is not list:
         return None

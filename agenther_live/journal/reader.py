@@ -399,7 +399,7 @@ class Reader:
                 if (segment.n, start) >= tail.delivered:
                     batch.damage["bad_lines"] += 1
             else:
-                if start == 0 and record.get("k") == "segment" and record.get("v") not in READABLE:
+                if start == 0 and record.get("k") == "segment" and not _is_readable(record.get("v")):
                     if segment.path not in self._refused:
                         self._refused.add(segment.path)
                         batch.damage["newer_files"] += 1
@@ -436,6 +436,11 @@ class Reader:
             segment.path.rename(folder / f"{segment.path.name}.{time.time_ns()}")
             batch.damage["damaged_files"] += 1
             _log.warning("journal segment %s has no readable line: moved to %s", segment.path.name, folder)
+
+
+def _is_readable(version: Any) -> bool:
+    """Whether a segment's format is one that is read here; one that is no number is of a version to come."""
+    return type(version) is int and version in READABLE
 
 
 def _held(segments: list[Segment]) -> bool:

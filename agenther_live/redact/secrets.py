@@ -92,8 +92,8 @@ _SIGNATURE = re.compile(r"(?P<before>(?i:sig|signature|security-token)=)(?P<valu
 _ASSIGNED = re.compile(
     r"(?P<before>(?i:(?P<password>password|passwd|passphrase|pwd)"
     r"|(?P<secret>secret(?:[_-]?(?:access)?[_-]?key)?|credentials?)|(?P<key>key)|(?P<token>token))"
-    r"(?:\\?[\"'])?(?P<separator>\s{0,4}(?::=|=>|=|:|\bis\b)\s{0,4}))"
-    r"(?:(?P<quote>\\?[\"'])(?P<quoted>[^\r\n]{1,500}?)(?P=quote)|\\?[\"'](?P<long>[^\s\"'\\]{500})"
+    r"(?:\\{0,7}[\"'])?(?P<separator>\s{0,4}(?::=|=>|=|:|\bis\b)\s{0,4}))"
+    r"(?:(?P<quote>\\{0,7}[\"'])(?P<quoted>[^\r\n]{1,500}?)(?P=quote)|\\{0,7}[\"'](?P<long>[^\s\"'\\]{500})"
     r"|(?P<bare>[^\s\"'\\;&,<>]{3,500}))"
 )
 # What these match is bounded, or hostile text would take seconds; a value that reaches the bound goes on to its end.

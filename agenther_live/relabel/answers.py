@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from agenther_live.relabel.claims import false_claims, false_reads, unheard_deeds, waiting_claims
 from agenther_live.relabel.ground import field_in_text
 from agenther_live.relabel.grounds import Fault, Ground, number_asked
-from agenther_live.relabel.lexicon import CURRENCIES
-from agenther_live.relabel.mentions import Mention, figures, find_mentions
+from agenther_live.relabel.lexicon import CURRENCIES, TRYING
+from agenther_live.relabel.mentions import Mention, content_words, figures, find_mentions, stem
 from agenther_live.relabel.predicates import compile_goal
 from agenther_live.relabel.rows import tables
 from agenther_live.relabel.sets import HowMany
 from agenther_live.relabel.telling import another_currency, another_s_figure, denied, out_of_date
 
 __all__ = ["answer_faults"]
+
+_TRYING = frozenset(stem(word) for word in TRYING)
 
 
 def answer_faults(ground: Ground) -> Iterator[Fault]:
@@ -32,7 +34,7 @@ def answer_faults(ground: Ground) -> Iterator[Fault]:
             if mention.kind == "number" and _small_count(ground, mention.norm) and _bare(answer, mention):
                 continue
             yield Fault("check:final_answer", f"the final answer says “{mention.text}”, which nothing shows")
-    free = goal_facts | {mention.norm for mention in find_mentions(ground.case.view.told)}
+    free = goal_facts | figures(ground.case.view.told)
     free |= {norm for norm in figures(answer) if _small_count(ground, norm)}
     for why in (
         another_s_figure(answer, ground.calls, frozenset(free)),
@@ -48,7 +50,10 @@ def answer_faults(ground: Ground) -> Iterator[Fault]:
         yield Fault("check:final_answer", f"the final answer claims what no call did: “{claim.sentence[:120]}”")
     for sentence in unheard_deeds(answer, ground.case.view, before=ground.end):
         yield Fault("check:final_answer", f"the final answer tells of what nothing shows: “{sentence[:120]}”")
+    tried = _TRYING.intersection(content_words(ground.candidate.goal))
     for claim, waits in waiting_claims(answer, ground.case.view, before=ground.end):
+        if tried.intersection(content_words(waits)):
+            continue  # 'in the test environment': as it was asked
         said = f"“{claim.sentence[:120]}”, and the result says “{waits[:60]}”"
         yield Fault("check:final_answer", f"the final answer says that it was done: {said}")
 

@@ -34,6 +34,8 @@ __all__ = ["cites", "content_hash", "demonstrate", "hindsight_sample", "success_
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 # Words of requests that say nothing about which goal is meant.
 _COMMON = frozenset(stem(word) for word in OPENERS)
+# What no system prompt names that was not written for one user's goal.
+_THINGS = frozenset(("id", "email", "url", "quoted"))
 
 
 def demonstrate(case: Case, proposal: Proposal) -> Candidate:
@@ -157,25 +159,33 @@ def _argues(seen: View, kept: Sequence[Call], end: int, proposal: Proposal) -> b
 def _told_by_others(case: Case, proposal: Proposal, end: int) -> int | None:
     """The first message of a lane's span that goes on about the old goal in words of others, which stay as they are.
 
-    That is the system prompt, which a graph may have written for this goal, what other agents said in this turn, and
-    the run's own goal in another message than that in which the lane's stands.
+    That is the system prompt, which a graph may have written for this goal (it names a thing that the goal names), what
+    other agents and their tools said in this turn, and the run's own goal in another message than that in which the
+    lane's stands.
     """
     seen, new = case.view, proposal.hindsight_goal
+    olds = tuple(dict.fromkeys((seen.trajectory.goal, case.asked)))
+    things = {mention.norm for old in olds for mention in find_mentions(old) if mention.kind in _THINGS}
     kept = [call for call in seen.calls if call.ok and call.at < end]
     own = {step.message_index for step in seen.trajectory.root_steps}
+    mine = {action.observation_index for step in seen.trajectory.root_steps for action in step.actions}
     for index, message in enumerate(seen.messages[:end]):
         if index in own or index == seen.goal_index:
             continue
         if message.role in ("system", "developer"):
+            if things & {mention.norm for mention in find_mentions(message.text)}:
+                return index
             shown = frozenset(content_words(message.text))  # what an agent is for is no goal
+        elif message.role in ("user", "tool") and f" {fold(case.asked)} " in f" {fold(message.text)} ":
+            return index
         elif index > seen.trajectory.context_len and message.role == "assistant":
             shown = shown_words(call for call in kept if call.at < index)
-        elif message.role == "user" and f" {fold(case.asked)} " in f" {fold(message.text)} ":
-            return index
+        elif index > seen.trajectory.context_len and message.role == "tool" and index not in mine:
+            shown = frozenset(content_words(message.text))  # single words of a result are no goal either
         else:
             continue
         text = " ".join((_all_text(message), *(str(call.function.arguments) for call in message.tool_calls or ())))
-        if any(cites(text, old, new, shown) for old in dict.fromkeys((seen.trajectory.goal, case.asked))):
+        if any(cites(text, old, new, shown) for old in olds):
             return index
     return None
 

@@ -129,11 +129,13 @@ def together(trajectory: Trajectory, found: Sequence[tuple[Part, Relabeling]]) -
     """What came of a run's lanes, as one relabeling of the run.
 
     One that could not be asked about is asked again later, and so are all. Messages are counted in the run's own
-    conversation, as far as they stand there; samples hold their own. The n samples share the run's weight.
+    conversation, as far as they stand there; samples hold their own. The n samples share the run's weight; of those
+    that say the same (models that were asked one question, for a vote) one is kept.
     """
     again = [(part, one) for part, one in found if one.stage == "errored"]
     told = [(part, placed(one, _Places(part.run, trajectory))) for part, one in found]
-    samples = [sample for _, one in found for sample in (one.sample, *one.more) if sample is not None]
+    made = [sample for _, one in found for sample in (one.sample, *one.more) if sample is not None]
+    samples = list({each.content_hash: each for each in reversed(made)}.values())[::-1]
     samples = [each.model_copy(update={"weight": each.weight / len(samples)}) for each in samples]
     part, best = min(told, key=lambda each: _rank(each[1]))
     return best.model_copy(
@@ -198,7 +200,12 @@ def concluding(trajectory: Trajectory) -> Trajectory | None:
         for step in seen.lanes[other].steps:
             if step.message_index is not None and (words := said[step.message_index].text.strip()):
                 asked = asked.replace(words, " ")
-    return run if _stands(trajectory.goal, asked) else None
+    if not _stands(trajectory.goal, asked):
+        return None
+    # That the answer was right says nothing of a draft before it, which another model may have found wrong.
+    end_at = len(run.messages) - 1
+    steps = tuple(step for step in run.steps if step.actions or step.message_index == end_at)
+    return run.model_copy(update={"steps": steps})
 
 
 def _led(trajectory: Trajectory, seen: Seen, end: int) -> list[int] | None:

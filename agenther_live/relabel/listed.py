@@ -14,7 +14,9 @@ from agenther_live.relabel.topics import rank_for
 
 __all__ = ["lines_beat"]
 
-_PRICE = re.compile(r"[$€£]\s?\d[\d.,]*\d|[$€£]\s?\d|\d[\d.,]*\s?(?:[€£$]|(?:eur|usd|gbp|chf)\b)", re.IGNORECASE)
+_PRICE = re.compile(
+    r"[$€£]\s?\d[\d.,]*\d|[$€£]\s?\d|(?<!\d)\d[\d.,]{0,24}\s?(?:[€£$]|(?:eur|usd|gbp|chf)\b)", re.IGNORECASE
+)
 _TIME = re.compile(
     r"(?<![\d.,:-])\d[\d.]*(?:\s?-\s?\d+)?\s?(?:business days?|days?|hours?|hrs?|h|minutes?|mins?)\b"
     r"(?:\s?\d+\s?(?:minutes?|mins?|m)\b)?",

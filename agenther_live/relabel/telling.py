@@ -76,9 +76,10 @@ def another_currency(text: str, calls: Sequence[Call], told: str) -> str | None:
     What users said (`told`) in that currency is theirs to say.
     """
     records = [record for group in _groups(calls) for record in group]
-    theirs = {(each.norm, _currency(told, each)) for each in find_mentions(told) if each.kind == "number"}
-    for mention in find_mentions(text):
-        mine = _currency(text, mention) if mention.kind == "number" else None
+    prices = {each: _currency(text, each) for each in find_mentions(text) if each.kind == "number"}
+    said = find_mentions(told) if any(prices.values()) else ()  # what users said may be long
+    theirs = {(each.norm, _currency(told, each)) for each in said if each.kind == "number"}
+    for mention, mine in prices.items():
         if mine is None or (mention.norm, mine) in theirs:
             continue
         having = [record for record in records if mention.norm in record.figures]
@@ -94,11 +95,12 @@ def another_currency(text: str, calls: Sequence[Call], told: str) -> str | None:
 
 def out_of_date(answer: str, calls: Sequence[Call]) -> str | None:
     """A value that was read, then changed by a write of the same thing, and is told as if it still were so."""
-    for write in (call for call in calls if call.ok and call.kind == "write"):
-        for read in (call for call in calls if call.ok and call.kind == "read" and call.at < write.at):
-            if any(later.ok and later.name == read.name and later.at > write.at for later in calls) or not _same(
-                read, write
-            ):
+    worked, clauses = [call for call in calls if call.ok], list(_clauses(answer))
+    last = {call.name: call.at for call in sorted(worked, key=lambda call: call.at)}
+    things = {call.number: _things(call) for call in worked}
+    for write in (call for call in worked if call.kind == "write"):
+        for read in (call for call in worked if call.kind == "read" and call.at < write.at):
+            if last[read.name] > write.at or things[read.number].isdisjoint(things[write.number]):
                 continue
             for path, old in scalars(read.result) if isinstance(read.result, dict) else ():
                 key, new = path[-1] if path else "", write.args.get(path[-1] if path else "")
@@ -106,7 +108,7 @@ def out_of_date(answer: str, calls: Sequence[Call]) -> str | None:
                     continue
                 changed = isinstance(new, str | int | float) and fold(str(new)) != fold(str(old))
                 named = {stem(part) for part in name_words(key)}
-                for clause in _clauses(answer):
+                for clause in clauses:
                     past = _PAST.search(clause.replace(str(old), ""))
                     if not _tells(clause, old) or past or (changed and _tells(clause, new)):
                         continue
@@ -144,10 +146,9 @@ def _tells(clause: str, value: Any) -> bool:
     return norm in figures(clause) if norm is not None else f" {fold(str(value))} " in f" {fold(clause)} "
 
 
-def _same(read: Call, write: Call) -> bool:
-    """Whether two calls are about one thing: an argument of the write that names it stands in the look, too."""
-    names = {fold(str(value)) for key, value in read.args.items() if isinstance(value, str | int) and str(value)}
-    return bool(names & {fold(str(value)) for value in write.args.values() if isinstance(value, str | int)})
+def _things(call: Call) -> frozenset[str]:
+    """What a call is about: two of one thing have an argument in common."""
+    return frozenset(fold(str(value)) for value in call.args.values() if isinstance(value, str | int) and value != "")
 
 
 def _named(group: Sequence[_Record], said: str) -> tuple[_Record, list[_Record]] | None:

@@ -42,7 +42,8 @@ def _unique(row: Row, rows: Sequence[Row], said: str) -> bool:
     """Whether a text names a row by a cell that no other row has."""
     for column, cell in row.cells.items():
         text = fold(cell) if isinstance(cell, str) else ""
-        if len(text) > 2 and f" {text} " in said and sum(other.cells.get(column) == cell for other in rows) == 1:
+        alone = (other is row or other.cells.get(column) != cell for other in rows)
+        if len(text) > 2 and f" {text} " in said and all(alone):
             return True
     return False
 

@@ -138,3 +138,26 @@ def test_a_model_name_that_is_no_text_is_left_out(buffer: Buffer) -> None:
         assert told.odd == 1
     report = buffer.ingest(batch([type(odd).of("odd", "w", whole)]), now=at(0))
     assert (report.failed, report.counted) == (0, {"odd_facts": 1})
+
+
+def test_a_record_is_looked_at_by_its_own_kind(tmp_path: Path) -> None:
+    """What is nothing to one kind of record, another one with fields of the same names and types must not say."""
+    start, facts, end = run("odd").records
+    start["agent"], end["status"] = 5, ["finished"]
+    notes = [{**record, "k": "note", "r": "other"} for record in (start, end)]
+    path = tmp_path / f"{WRITER}.0.jsonl"
+    path.write_bytes(header(WRITER, 0, 1.0) + b"".join(map(line, (*notes, start, facts, end))))
+    found = Reader(tmp_path).read({})
+    assert found.damage == {"odd_lines": 2}
+    [made] = found.runs
+    assert (made.records[0]["agent"], made.records[-1]["status"]) == ("5", "abandoned")
+
+
+def test_a_format_that_is_no_number_is_one_to_come(tmp_path: Path) -> None:
+    path = tmp_path / f"{WRITER}.0.jsonl"
+    whole = b"".join(map(line, run("odd").records))
+    for version in ("2.0", [1]):
+        path.write_bytes(line({"k": "segment", "v": version, "writer": WRITER, "n": 0}) + whole)
+        found = Reader(tmp_path).read({})
+        assert (found.damage, found.runs) == ({"newer_files": 1}, [])
+        assert Reader(tmp_path).collect(found.cursors) == 0

@@ -21,7 +21,8 @@ from langgraph.prebuilt import create_react_agent
 from pydantic import BaseModel, Field
 
 from agenther_live.assemble import tools_version
-from agenther_live.integrations.messages import dumps, openai_tools
+from agenther_live.integrations.messages import dumps, openai_tools, snapshot
+from agenther_live.integrations.messages import held as copied
 from tests.capture.kit import Recording, Scripted, acts, ask, by_turn, drive, roles, say, user
 
 
@@ -269,6 +270,29 @@ def test_a_message_within_a_value_is_in_openais_form():
     (told,) = orjson.loads(dumps([ask(("add", {"a": 1, "b": 2}), text="I add")]))
     assert told["content"] == "I add"
     assert told["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a":1,"b":2}'}
+
+
+def test_arguments_are_copied_whatever_their_class_does():
+    class Equal(type):
+        def __eq__(cls, other):
+            return cls is other
+
+    class NoHash(metaclass=Equal):  # a class that has no hash of its own cannot be looked up
+        def __str__(self):
+            return "odd"
+
+    class Loud(str):
+        def __str__(self):
+            return "RED"
+
+    given = {"n": 1, 2: None}
+    copy = copied(given)
+    given.clear()
+    assert copy == {"n": 1, 2: None}
+    assert copied({"x": NoHash()}) == '{"x":"odd"}'
+    message = HumanMessage("words")
+    message.__dict__["content"] = Loud("red")
+    assert snapshot(message) == {"role": "user", "content": "red"}
 
 
 def test_tool_schemas_of_other_providers():

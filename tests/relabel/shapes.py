@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypedDict
 
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool, tool
 from langchain_openai import ChatOpenAI
@@ -327,3 +327,76 @@ def beside_within(server: OpenAIServer) -> Any:
 
 
 BESIDE: Play = {"You are one.": ["It is the first plan."], "You are two.": ["It is the second plan."]}
+
+
+def criticised(server: OpenAIServer) -> Any:
+    """A model that writes, and one that finds fault in the user's place."""
+
+    def write(state: MessagesState) -> Any:
+        return {"messages": [model(server).invoke([SystemMessage("You write."), *state["messages"]])]}
+
+    def find_fault(state: MessagesState) -> Any:
+        asked = [SystemMessage("You find fault."), HumanMessage(state["messages"][-1].content)]
+        return {"messages": [HumanMessage(model(server).invoke(asked).content)]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("write", write)
+    builder.add_node("find_fault", find_fault)
+    builder.add_edge(START, "write")
+    builder.add_conditional_edges("write", lambda state: "find_fault" if len(state["messages"]) == 2 else "__end__")
+    builder.add_edge("find_fault", "write")
+    return builder.compile()
+
+
+CRITICISED: Play = {
+    "You write.": ["Nobody has a plan.", "The pro plan, and 120 EUR."],
+    "You find fault.": ["That draft is wrong."],
+}
+
+
+def voted(server: OpenAIServer) -> Any:
+    """One question, asked twice."""
+
+    def look(_: Notes) -> Any:
+        return {"notes": [looped(server, "You know plans.", "Which plan is C-7 on?", get_plan) for _ in range(2)]}
+
+    return _noted(look)
+
+
+VOTED: Play = {"You know plans.": BRANCHES["You know plans."]}
+_ASSIGNED = "You know plans. Assigned: the tier and the latest bill of C-7."
+
+
+def told_by_prompt(server: OpenAIServer) -> Any:
+    """The task stands in the system prompt, in other words."""
+    return _noted(lambda _: {"notes": [looped(server, _ASSIGNED, "Please begin with the assigned work.", get_plan)]})
+
+
+TOLD_BY_PROMPT: Play = {_ASSIGNED: BRANCHES["You know plans."]}
+
+
+def told_by_tool(server: OpenAIServer) -> Any:
+    """The task stands in a result that the graph put there."""
+
+    def look(state: Notes) -> Any:
+        told = {"name": "next_task", "args": {}, "id": "t", "type": "tool_call"}
+        messages: list[Any] = [SystemMessage("You know plans."), HumanMessage("Please do the task that C-7 waits for.")]
+        messages += [AIMessage("", tool_calls=[told]), ToolMessage(state["messages"][0].content, tool_call_id="t")]
+        for _ in range(2):
+            reply = model(server, get_plan).invoke(messages)
+            messages += [reply, *(get_plan.invoke(each) for each in reply.tool_calls)]
+        return {"notes": [str(messages[-1].content)]}
+
+    return _noted(look)
+
+
+TOLD_BY_TOOL = VOTED
+
+
+def _noted(node: Any) -> Any:
+    builder = StateGraph(Notes)
+    builder.add_node("look", node)
+    builder.add_node("tell", lambda state: {"messages": [AIMessage(state["notes"][0])]})
+    builder.add_edge(START, "look")
+    builder.add_edge("look", "tell")
+    return builder.compile()

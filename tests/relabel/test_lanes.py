@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agenther_live import Live
-from agenther_live.assemble import Told
+from agenther_live.assemble import Told, subagents
 from agenther_live.labels import Sample, Verdict
 from agenther_live.relabel import RulesJudge, TemplateRelabeler, relabel
 from agenther_live.relabel.canaries import Probe
@@ -42,6 +42,10 @@ TABLE: list[tuple[shapes.Shape, Any, bool, dict[str, str], str | None]] = [
     (shapes.blind_chain, shapes.CHAIN, True, {}, None),
     (shapes.beside, shapes.BESIDE, True, {}, None),
     (shapes.beside_within, shapes.BESIDE, False, {}, None),
+    (shapes.criticised, shapes.CRITICISED, True, {}, "suauA"),
+    (shapes.voted, shapes.VOTED, True, {PLAN: "suAtA"}, None),
+    (shapes.told_by_prompt, shapes.TOLD_BY_PROMPT, True, {}, None),
+    (shapes.told_by_tool, shapes.TOLD_BY_TOOL, True, {}, None),
 ]
 
 
@@ -61,6 +65,10 @@ def played(recording: Recording, shape: shapes.Shape, play: Any) -> tuple[Trajec
 
 def relabeled(run: Trajectory) -> Any:
     return asyncio.run(relabel(run, FAILED, 1, relabeler=TemplateRelabeler(), judges=[RulesJudge()]))
+
+
+def spliced_within(run: Trajectory) -> list[Any]:
+    return [run.nested[path] for path in (run.seen.spliced if run.seen else ())]
 
 
 def letters(sample: Sample) -> str:
@@ -104,6 +112,8 @@ def test_every_sample_is_a_conversation_that_a_model_had(
     for lane in run.seen.lanes if run.seen else ():
         said = [form(run.seen.messages[place]) for place in lane.messages]  # type: ignore[union-attr]
         assert any([*prompt, reply] == said for prompt, reply, _ in told), lane.path
+    for inner in subagents(run):  # what is said of the whole is not said of it
+        assert (inner.seen, "spliced" in inner.flags) == (None, inner.messages in spliced_within(run))
     made = relabeled(run)
     samples = [each for each in (made.sample, *made.more) if each is not None]
     assert {

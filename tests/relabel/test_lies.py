@@ -16,6 +16,7 @@ from agenther_live.relabel.claims import unheard_deeds
 from agenther_live.relabel.models import Candidate, Case, Judge, Proposal, Requirement
 from agenther_live.relabel.predicates import compile_goal, holds
 from agenther_live.relabel.rows import Row
+from agenther_live.relabel.telling import out_of_date
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses
 
 
@@ -285,3 +286,22 @@ def test_a_deed_that_somebody_heard_of() -> None:
         "It will be delivered.": False,
     }.items():
         assert bool(unheard_deeds(text, view(run))) is told, text
+
+
+def test_hostile_lists_and_many_calls_cost_no_more_than_their_length() -> None:
+    """No clock: each took tens of seconds where a check looked at everything again for everything."""
+    text = "\n".join(["Arrow: 14 EUR", "Bolt: 12 EUR", *["1," * 200, "1" * 400] * 199])
+    assert booked("Arrow", text, CHEAPEST).sample is None
+    orders = [f"A-{n}" for n in range(300)]
+    steps: list[Any] = [("get_order", {"order_id": each}, {"order_id": each, "total": 5}) for each in orders]
+    steps += [("cancel_order", {"order_id": each}, {"status": "cancelled", "order_id": each}) for each in orders]
+    out = view(trajectory([user("Cancel them."), *(each for step in steps for each in uses(*step)), says("Done.")]))
+    assert out_of_date("The total of A-7 is now 5.", out.calls) is not None
+    assert out_of_date("I cancelled A-7.", out.calls) is None
+
+
+def test_what_was_to_be_made_in_a_test_environment_may_be_called_made() -> None:
+    steps: list[Any] = [("create_user", {"name": "ann", "environment": "test"}, {"status": "created"})]
+    asked, told = "Give ann access to the shop.", "I created the user ann."
+    assert put(asked, steps, "Create the user ann in the test environment.", told).sample is not None
+    assert put(asked, steps, "Create the user ann.", told).sample is None
