@@ -18,11 +18,11 @@ from agenther_live.judging import OutcomeJudging
 from agenther_live.relabel.detect import ModelDetector, RulesDetector
 from agenther_live.relabel.extract import ModelExtractor, RulesExtractor
 from agenther_live.relabel.goals import ModelRelabeler
-from agenther_live.relabel.judge import ModelJudge, RulesJudge
+from agenther_live.relabel.judges.judge import ModelJudge, RulesJudge
+from agenther_live.relabel.judges.outcome_judge import OutcomeJudge
+from agenther_live.relabel.judges.probe import Finding, probe_models
 from agenther_live.relabel.models import ChatModel, Judge, Policy, Relabeler
-from agenther_live.relabel.outcome_judge import OutcomeJudge
-from agenther_live.relabel.probe import Finding, probe_models
-from agenther_live.relabel.template import TemplateRelabeler
+from agenther_live.relabel.templates.template import TemplateRelabeler
 from agenther_live.replies import Replies, marker_key
 from agenther_live.scheduler import Parts
 from agenther_live.settings import Settings

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from agenther_live.buffer.store import Buffer
 from agenther_live.clock import utcnow
 from agenther_live.errors import AgentHERError, SpendCapReached, TerminalModelError, TransientModelError
+from agenther_live.relabel.judges.outcome_judge import OutcomeJudge
 from agenther_live.relabel.models import Policy
-from agenther_live.relabel.outcome_judge import OutcomeJudge
 from agenther_live.replies import about
 from agenther_live.trajectory import Evidence, Trajectory
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from agenther_live.erase import Place, Receipt
     from agenther_live.integrations import transcripts
     from agenther_live.integrations.langgraph import Capture, TrajectoryRecorder
-    from agenther_live.relabel.probe import Finding
+    from agenther_live.relabel.judges.probe import Finding
     from agenther_live.retraction import Retracted
     from agenther_live.settings import ShardFormat
     from agenther_live.shards.checks.check import CheckReport

@@ -11,8 +11,8 @@ from typing import Any, cast
 from agenther_live.buffer.output import company
 from agenther_live.buffer.store import Buffer
 from agenther_live.labels import Sample
-from agenther_live.relabel.calls import kind_of
-from agenther_live.relabel.diversity import Clusters, coverage, held_back, requirement_count, spread
+from agenther_live.relabel.reading.calls import kind_of
+from agenther_live.relabel.trust.diversity import Clusters, coverage, held_back, requirement_count, spread
 from agenther_live.settings import ShardFormat
 from agenther_live.shards.files.publish import Ledger
 from agenther_live.shards.files.rotate import Backlog

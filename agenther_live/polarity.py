@@ -27,8 +27,8 @@ from agenther_live.evaluate import Evaluator
 from agenther_live.home import Home
 from agenther_live.ids import content_hash
 from agenther_live.outcome import IGNORED, RECURSION_LIMIT, is_not_the_agents_doing
-from agenther_live.relabel.calls import Call, name_words, view
 from agenther_live.relabel.conducted import conducted
+from agenther_live.relabel.reading.calls import Call, name_words, view
 from agenther_live.settings import Settings
 from agenther_live.trajectory import Evidence, Trajectory
 

@@ -13,9 +13,9 @@ from agenther_live.buffer.people import reviews, trust
 from agenther_live.buffer.store import Buffer, Claim
 from agenther_live.ids import content_hash
 from agenther_live.labels import Relabeling
-from agenther_live.relabel.canaries import Probe
-from agenther_live.relabel.judge import RulesJudge
+from agenther_live.relabel.judges.judge import RulesJudge
 from agenther_live.relabel.models import Judge, Policy, Relabeler, UserGoal
+from agenther_live.relabel.trust.canaries import Probe
 
 __all__ = [
     "UNDO_SECONDS",

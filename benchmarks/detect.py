@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs 
 from agenther_live.integrations.chat_model import chat_model
 from agenther_live.outcome import decide
 from agenther_live.relabel import ModelDetector, Policy, RulesDetector
-from agenther_live.relabel.calls import view
 from agenther_live.relabel.models import Detector, Unanswered
+from agenther_live.relabel.reading.calls import view
 from agenther_live.settings import load_settings
 from agenther_live.trajectory import Outcome
 from benchmarks.common import ABSENT, Record, data_folder, grouped, interval, machine, records, save, show

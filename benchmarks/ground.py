@@ -34,16 +34,16 @@ from agenther_live.demo.goals import Requirements, broken, read_goal
 from agenther_live.demo.truth import goal_is_true
 from agenther_live.labels import Analysis
 from agenther_live.relabel import Policy, RulesExtractor
-from agenther_live.relabel.calls import view
-from agenther_live.relabel.canaries import ENTITIES, NUMBERS, nearest, put_back, swapped, without_write
-from agenther_live.relabel.checks import contradicts
+from agenther_live.relabel.checks.checks import contradicts
+from agenther_live.relabel.checks.doubts import doubts
+from agenther_live.relabel.checks.ground import leaked, ungrounded
+from agenther_live.relabel.checks.grounds import proven_places
 from agenther_live.relabel.demonstrate import demonstrate
-from agenther_live.relabel.doubts import doubts
-from agenther_live.relabel.ground import leaked, ungrounded
-from agenther_live.relabel.grounds import proven_places
-from agenther_live.relabel.knowledge import Knowledge
 from agenther_live.relabel.models import Case, Proposal, Refused, Requirement
-from agenther_live.relabel.template import compose
+from agenther_live.relabel.reading.calls import view
+from agenther_live.relabel.reading.knowledge import Knowledge
+from agenther_live.relabel.templates.template import compose
+from agenther_live.relabel.trust.canaries import ENTITIES, NUMBERS, nearest, put_back, swapped, without_write
 from agenther_live.trajectory import Outcome, Trajectory
 from benchmarks.common import (
     ABSENT,

@@ -20,7 +20,7 @@ from agenther_live.errors import AgentHERError, UsageError
 
 if TYPE_CHECKING:
     from agenther_live.buffer.people.reviews import Kind
-    from agenther_live.relabel.certify import Certificate
+    from agenther_live.relabel.trust.certify import Certificate
 
 AgentOption = Annotated[str | None, typer.Option("--agent", help="Of this agent only.")]
 
@@ -72,7 +72,7 @@ def certify_(
 ) -> None:
     """Say whether people's labels of accepted samples certify a precision, at 100, 200, 400 and 800 labels."""
     from agenther_live.buffer.people import reviews
-    from agenther_live.relabel.certify import LOOKS, certify, limits
+    from agenther_live.relabel.trust.certify import LOOKS, certify, limits
 
     for name, value in (("--precision", precision), ("--confidence", confidence)):
         if not 0 < value < 1:
@@ -105,7 +105,7 @@ def _told(found: Certificate, panels: list[str]) -> str:
 @trust_app.command("agreement", epilog="Example: agenther-live trust agreement --agent buyer")
 def trust_agreement(home: HomeOption = None, agent: AgentOption = None, as_json: JsonOption = False) -> None:
     """Show how far judges agree with each other and with people: raw, Gwet's AC1, Krippendorff's alpha."""
-    from agenther_live.relabel.agreement import agreement
+    from agenther_live.relabel.trust.agreement import agreement
 
     query = (
         "SELECT t.agent, v.goal_id, v.judge, v.is_valid FROM verdicts AS v JOIN goals AS g ON g.goal_id = v.goal_id "

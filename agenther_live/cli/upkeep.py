@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agenther_live.doctor import Finding
     from agenther_live.erase import Receipt
     from agenther_live.live import Live
-    from agenther_live.relabel.probe import Finding as Probed
+    from agenther_live.relabel.judges.probe import Finding as Probed
 
 __all__ = ["compact", "delete", "doctor"]
 

@@ -5,7 +5,7 @@ from agenther_live.relabel.detect import ModelDetector, RulesDetector
 from agenther_live.relabel.extract import ModelExtractor, RulesExtractor
 from agenther_live.relabel.goals import ModelRelabeler
 from agenther_live.relabel.hindsight import relabel
-from agenther_live.relabel.judge import ModelJudge, RulesJudge
+from agenther_live.relabel.judges.judge import ModelJudge, RulesJudge
 from agenther_live.relabel.models import (
     ChatModel,
     Detector,
@@ -16,7 +16,7 @@ from agenther_live.relabel.models import (
     Policy,
     Relabeler,
 )
-from agenther_live.relabel.template import TemplateRelabeler
+from agenther_live.relabel.templates.template import TemplateRelabeler
 
 __all__ = [
     "ChatModel",

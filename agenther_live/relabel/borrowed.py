@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from agenther_live.redact import PLACEHOLDER
-from agenther_live.relabel.calls import View
-from agenther_live.relabel.checks import refute
+from agenther_live.relabel.checks.checks import refute
+from agenther_live.relabel.checks.doubts import doubts
 from agenther_live.relabel.demonstrate import demonstrate
-from agenther_live.relabel.doubts import doubts
-from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.lexicon import CURRENCIES
-from agenther_live.relabel.mentions import content_words, find_mentions, fold
 from agenther_live.relabel.models import Case, Policy, Proposal, Refused, Requirement, UserGoal
-from agenther_live.relabel.template import compose
+from agenther_live.relabel.reading.calls import View
+from agenther_live.relabel.reading.knowledge import Knowledge
+from agenther_live.relabel.reading.lexicon import CURRENCIES
+from agenther_live.relabel.reading.mentions import content_words, find_mentions, fold
+from agenther_live.relabel.templates.template import compose
 from agenther_live.trajectory import Trajectory
 
 __all__ = ["METHOD", "borrowed", "style_of", "theirs_alone"]

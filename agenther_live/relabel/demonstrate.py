@@ -17,16 +17,16 @@ import orjson
 
 from agenther_live.labels import Sample, TrainMessage
 from agenther_live.redact import PLACEHOLDER
-from agenther_live.relabel.calls import Call, ToolKind, View, name_words, scalars, view
-from agenther_live.relabel.claims import claims, false_claims, waiting_claims
+from agenther_live.relabel.checks.claims import claims, false_claims, waiting_claims
+from agenther_live.relabel.checks.turns import first_contradiction
 from agenther_live.relabel.conducted import spoken
 from agenther_live.relabel.lanes import concluding
-from agenther_live.relabel.lexicon import FINISHING, OPENERS, STOPWORDS
-from agenther_live.relabel.mentions import content_words, find_mentions, fold, stem, words
 from agenther_live.relabel.models import Candidate, Case, Proposal, Refused
+from agenther_live.relabel.reading.calls import Call, ToolKind, View, name_words, scalars, view
+from agenther_live.relabel.reading.lexicon import FINISHING, OPENERS, STOPWORDS
+from agenther_live.relabel.reading.mentions import content_words, find_mentions, fold, stem, words
 from agenther_live.relabel.severity import Level, weight
 from agenther_live.relabel.signals import counted, signals
-from agenther_live.relabel.turns import first_contradiction
 from agenther_live.trajectory import NOT_AS_SEEN, Message, Outcome, Trajectory
 
 __all__ = ["cites", "content_hash", "demonstrate", "hindsight_sample", "success_sample", "with_goal"]

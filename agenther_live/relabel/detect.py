@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agenther_live.labels import Analysis, FailureType
-from agenther_live.relabel import prompts
-from agenther_live.relabel.ask import ask
-from agenther_live.relabel.calls import Call, View
-from agenther_live.relabel.claims import gives_up
-from agenther_live.relabel.mentions import content_words
-from agenther_live.relabel.missed import named
+from agenther_live.relabel.checks.claims import gives_up
+from agenther_live.relabel.checks.missed import named
+from agenther_live.relabel.checks.predicates import Bound, compile_goal, holds
+from agenther_live.relabel.judges import prompts
+from agenther_live.relabel.judges.ask import ask
+from agenther_live.relabel.judges.quoting import visible
 from agenther_live.relabel.models import ChatModel, Policy
-from agenther_live.relabel.predicates import Bound, compile_goal, holds
-from agenther_live.relabel.quoting import visible
-from agenther_live.relabel.rows import tables
+from agenther_live.relabel.reading.calls import Call, View
+from agenther_live.relabel.reading.mentions import content_words
+from agenther_live.relabel.reading.rows import tables
 from agenther_live.relabel.severity import Level, weight
 from agenther_live.relabel.signals import Signal, closes, counted, signals, useful_end
 from agenther_live.trajectory import Outcome, Trajectory

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agenther_live.relabel import prompts
-from agenther_live.relabel.ask import ask
-from agenther_live.relabel.calls import scalars
+from agenther_live.relabel.judges import prompts
+from agenther_live.relabel.judges.ask import ask
+from agenther_live.relabel.judges.quoting import visible
 from agenther_live.relabel.models import Achievement, Case, ChatModel, Extraction
-from agenther_live.relabel.quoting import visible
+from agenther_live.relabel.reading.calls import scalars
 
 __all__ = ["ModelExtractor", "RulesExtractor", "achieved"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agenther_live.relabel import prompts
-from agenther_live.relabel.ask import ask
+from agenther_live.relabel.checks.missed import named
 from agenther_live.relabel.extract import achieved
-from agenther_live.relabel.missed import named
+from agenther_live.relabel.judges import prompts
+from agenther_live.relabel.judges.ask import ask
+from agenther_live.relabel.judges.quoting import visible
 from agenther_live.relabel.models import Case, ChatModel, Proposal, Refused, Requirement, showing_words_of
-from agenther_live.relabel.quoting import visible
 
 __all__ = ["ModelRelabeler"]
 

@@ -9,15 +9,14 @@ from statistics import fmean
 from agenther_live.errors import TransientModelError
 from agenther_live.labels import Relabeling, Verdict
 from agenther_live.relabel.borrowed import borrowed, style_of, theirs_alone
-from agenther_live.relabel.calls import view
-from agenther_live.relabel.checks import refute
+from agenther_live.relabel.checks.checks import refute
+from agenther_live.relabel.checks.missed import known
 from agenther_live.relabel.conducted import conducted, moved
 from agenther_live.relabel.demonstrate import demonstrate, hindsight_sample
 from agenther_live.relabel.detect import RulesDetector
 from agenther_live.relabel.extract import RulesExtractor
-from agenther_live.relabel.judge import RulesJudge
+from agenther_live.relabel.judges.judge import RulesJudge
 from agenther_live.relabel.lanes import parts, together
-from agenther_live.relabel.missed import known
 from agenther_live.relabel.models import (
     Candidate,
     Case,
@@ -34,6 +33,7 @@ from agenther_live.relabel.models import (
     showing_words_of,
 )
 from agenther_live.relabel.prefixes import prefixes
+from agenther_live.relabel.reading.calls import view
 from agenther_live.relabel.trip import Trip
 from agenther_live.trajectory import Outcome, Trajectory
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agenther_live.labels import Relabeling
-from agenther_live.relabel.calls import name_words
 from agenther_live.relabel.conducted import conducted, key_of, placed
-from agenther_live.relabel.mentions import content_words, fold
+from agenther_live.relabel.reading.calls import name_words
+from agenther_live.relabel.reading.mentions import content_words, fold
 from agenther_live.trajectory import NOT_AS_SEEN, Lane, Message, Seen, Trajectory
 
 __all__ = ["Part", "concluding", "parts", "together"]

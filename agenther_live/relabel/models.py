@@ -17,7 +17,7 @@ from agenther_live.labels import Analysis, Strategy, TrainMessage, Verdict
 from agenther_live.trajectory import Outcome, Trajectory
 
 if TYPE_CHECKING:
-    from agenther_live.relabel.calls import ToolKind, View
+    from agenther_live.relabel.reading.calls import ToolKind, View
     from agenther_live.settings import Settings
 
 __all__ = [

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from agenther_live.labels import Sample
-from agenther_live.relabel.calls import view
 from agenther_live.relabel.models import Case, Extraction
+from agenther_live.relabel.reading.calls import view
 
 __all__ = ["prefixes"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agenther_live.relabel.calls import Call, View
-from agenther_live.relabel.claims import false_claims, false_reads
-from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.mentions import find_mentions
+from agenther_live.relabel.checks.claims import false_claims, false_reads
+from agenther_live.relabel.reading.calls import Call, View
+from agenther_live.relabel.reading.knowledge import Knowledge
+from agenther_live.relabel.reading.mentions import find_mentions
 from agenther_live.relabel.severity import Level
 
 __all__ = ["Signal", "closes", "counted", "signals", "useful_end"]

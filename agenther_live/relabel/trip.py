@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from agenther_live.labels import Achieved, Analysis, Goal, Proven, Relabeling, Sample, Strategy, Verdict
-from agenther_live.relabel.mentions import find_mentions
 from agenther_live.relabel.models import Extraction, Proposal
+from agenther_live.relabel.reading.mentions import find_mentions
 from agenther_live.trajectory import Stage, Trajectory
 
 __all__ = ["Trip"]

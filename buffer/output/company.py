@@ -8,7 +8,7 @@ from agenther_live.buffer.engines.engine import Transaction
 from agenther_live.buffer.intake.trajectories import current
 from agenther_live.buffer.output.ledger import waiting
 from agenther_live.buffer.schema import sample_state, samples, state, steps, trajectories
-from agenther_live.relabel.diversity import Head
+from agenther_live.relabel.trust.diversity import Head
 from agenther_live.settings import ShardFormat
 
 __all__ = ["heads", "taught", "tools", "user_goals"]

@@ -17,7 +17,7 @@ from agenther_live.buffer.schema import canaries, panel_health, relabelings, sam
 from agenther_live.ids import content_hash
 from agenther_live.labels import Canary, Relabeling
 from agenther_live.outcome import DISPUTE
-from agenther_live.relabel.drift import health
+from agenther_live.relabel.trust.drift import health
 from agenther_live.trajectory import Evidence
 
 __all__ = ["Drift", "Judged", "clear", "drifts", "judged", "put_canaries", "release", "rows", "take_held"]

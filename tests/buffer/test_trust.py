@@ -5,7 +5,7 @@ import pytest
 from agenther_live.buffer.people import reviews, trust
 from agenther_live.buffer.store import Buffer, Claim
 from agenther_live.labels import Canary, CanaryKind, Relabeling, Verdict
-from agenther_live.relabel.agreement import agreement
+from agenther_live.relabel.trust.agreement import agreement
 from agenther_live.trajectory import Evidence
 from tests.buffer.journal_facts import at, batch, run
 from tests.buffer.labels_made import relabeled

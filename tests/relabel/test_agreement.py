@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from agenther_live.relabel.agreement import Agreement, agreement
+from agenther_live.relabel.trust.agreement import Agreement, agreement
 
 
 def rows(*raters: str) -> list[list[str | None]]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from agenther_live.labels import Relabeling
 from agenther_live.relabel import ModelJudge, ModelRelabeler, Policy, RulesJudge, TemplateRelabeler, relabel
-from agenther_live.relabel.calls import view
+from agenther_live.relabel.checks.turns import first_contradiction
 from agenther_live.relabel.models import ModelReply, ModelRequest, UserGoal
-from agenther_live.relabel.turns import first_contradiction
+from agenther_live.relabel.reading.calls import view
 from agenther_live.replies import Replies, about
 from tests.relabel.build import FAILED, says, trajectory, user, uses
 from tests.relabel.world import TRUE_GOAL, asks_for, bought, good, proposal, quote, record

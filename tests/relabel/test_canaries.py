@@ -14,11 +14,10 @@ import pytest
 from agenther_live.errors import SpendCapReached, TransientModelError
 from agenther_live.journal.framing import decode_line
 from agenther_live.labels import Analysis, Goal, Relabeling, Verdict
-from agenther_live.relabel.calls import view
-from agenther_live.relabel.canaries import Probe, failed_goal, make, put_back, swapped, without_write
-from agenther_live.relabel.checks import contradicts, refute
+from agenther_live.relabel.checks.checks import contradicts, refute
 from agenther_live.relabel.demonstrate import demonstrate
-from agenther_live.relabel.judge import RulesJudge
+from agenther_live.relabel.judges.judge import RulesJudge
+from agenther_live.relabel.judges.prompts import judge_prompt
 from agenther_live.relabel.models import (
     Candidate,
     Case,
@@ -29,7 +28,8 @@ from agenther_live.relabel.models import (
     Requirement,
     UserGoal,
 )
-from agenther_live.relabel.prompts import judge_prompt
+from agenther_live.relabel.reading.calls import view
+from agenther_live.relabel.trust.canaries import Probe, failed_goal, make, put_back, swapped, without_write
 from agenther_live.replies import Replies, about
 from agenther_live.trajectory import Outcome, Trajectory
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from agenther_live.relabel.certify import LOOKS, certify, labels_needed, limits, lower_bound
+from agenther_live.relabel.trust.certify import LOOKS, certify, labels_needed, limits, lower_bound
 
 
 @pytest.mark.parametrize(("errors", "labels"), [(0, 99), (1, 157), (2, 208)])

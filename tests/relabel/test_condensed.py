@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from agenther_live.relabel.judges.prompts import fit
 from agenther_live.relabel.models import Refused
-from agenther_live.relabel.prompts import fit
 
 
 def message(index: int, text: str, role: str = "result") -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pytest
 
 from agenther_live.labels import Relabeling, Sample
 from agenther_live.relabel import Policy, RulesJudge, TemplateRelabeler, relabel, success_sample
-from agenther_live.relabel.calls import view
 from agenther_live.relabel.demonstrate import cites, content_hash, with_goal
+from agenther_live.relabel.reading.calls import view
 from agenther_live.relabel.signals import signals
 from agenther_live.trajectory import Action, Message, Outcome, Step, Trajectory
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from agenther_live.relabel import RulesJudge, TemplateRelabeler, relabel
-from agenther_live.relabel.calls import kind_of, view
-from agenther_live.relabel.checks import refute
-from agenther_live.relabel.claims import claims
+from agenther_live.relabel.checks.checks import refute
+from agenther_live.relabel.checks.claims import claims
+from agenther_live.relabel.checks.predicates import compile_goal
 from agenther_live.relabel.demonstrate import demonstrate, success_sample
 from agenther_live.relabel.models import Proposal, Requirement
-from agenther_live.relabel.predicates import compile_goal
+from agenther_live.relabel.reading.calls import kind_of, view
 from agenther_live.trajectory import Outcome, Trajectory
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses
 from tests.relabel.test_ground import case

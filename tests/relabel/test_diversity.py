@@ -12,7 +12,7 @@ import pytest
 from agenther_live.buffer.turn.ranking import priority
 from agenther_live.live import Live
 from agenther_live.mixing import alarm
-from agenther_live.relabel.diversity import Clusters, Head, coverage, held_back, requirement_count, spread
+from agenther_live.relabel.trust.diversity import Clusters, Head, coverage, held_back, requirement_count, spread
 from tests.relabel.build import says, system, trajectory, user, uses
 from tests.relabel.world import TOOLS, bought, quote
 

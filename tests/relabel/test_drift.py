@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from agenther_live.relabel.drift import BASELINE, FIRST, STRIDE, WINDOW, P, fisher_greater, health
+from agenther_live.relabel.trust.drift import BASELINE, FIRST, STRIDE, WINDOW, P, fisher_greater, health
 
 
 def test_fishers_own_example() -> None:

@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenther_live.labels import Analysis
-from agenther_live.relabel.calls import kind_of, parse, view
-from agenther_live.relabel.checks import refute, same_goal
-from agenther_live.relabel.claims import claims, false_claims, false_reads
+from agenther_live.relabel.checks.checks import refute, same_goal
+from agenther_live.relabel.checks.claims import claims, false_claims, false_reads
+from agenther_live.relabel.checks.doubts import doubts
+from agenther_live.relabel.checks.predicates import Bound, Count, Superlative, compile_goal, holds
 from agenther_live.relabel.demonstrate import demonstrate
-from agenther_live.relabel.doubts import doubts
 from agenther_live.relabel.extract import RulesExtractor
-from agenther_live.relabel.knowledge import Knowledge
-from agenther_live.relabel.mentions import find_mentions, number, stem
 from agenther_live.relabel.models import Case, Policy, Proposal
-from agenther_live.relabel.predicates import Bound, Count, Superlative, compile_goal, holds
-from agenther_live.relabel.rows import Row, select, tables
-from agenther_live.relabel.template import compose
+from agenther_live.relabel.reading.calls import kind_of, parse, view
+from agenther_live.relabel.reading.knowledge import Knowledge
+from agenther_live.relabel.reading.mentions import find_mentions, number, stem
+from agenther_live.relabel.reading.rows import Row, select, tables
+from agenther_live.relabel.templates.template import compose
 from agenther_live.trajectory import Trajectory
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses
 from tests.relabel.world import FAILED_GOAL, OFFERS, TRUE_GOAL, bought

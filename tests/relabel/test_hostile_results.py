@@ -10,9 +10,9 @@ import pytest
 
 from agenther_live.labels import Relabeling
 from agenther_live.relabel import RulesJudge, TemplateRelabeler, relabel
-from agenther_live.relabel.pages import says_more, was_limited
-from agenther_live.relabel.predicates import compile_goal, holds
-from agenther_live.relabel.rows import Row
+from agenther_live.relabel.checks.predicates import compile_goal, holds
+from agenther_live.relabel.reading.pages import says_more, was_limited
+from agenther_live.relabel.reading.rows import Row
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses
 from tests.relabel.world import FAILED_GOAL, OFFERS, TOOLS, quote
 

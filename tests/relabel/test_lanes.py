@@ -14,10 +14,10 @@ from agenther_live import Live
 from agenther_live.assemble import Told, subagents
 from agenther_live.labels import Sample, Verdict
 from agenther_live.relabel import RulesJudge, TemplateRelabeler, relabel
-from agenther_live.relabel.canaries import Probe
 from agenther_live.relabel.demonstrate import success_sample
 from agenther_live.relabel.lanes import parts
 from agenther_live.relabel.models import Candidate, Case, Policy, Proposal, Requirement
+from agenther_live.relabel.trust.canaries import Probe
 from agenther_live.shards.rows.pairing import failure
 from agenther_live.trajectory import Outcome, Trajectory
 from tests.capture.kit import Recording, drive, user

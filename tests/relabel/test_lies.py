@@ -10,13 +10,13 @@ import pytest
 
 from agenther_live.labels import Relabeling, Verdict
 from agenther_live.relabel import RulesJudge, relabel
-from agenther_live.relabel.amounts import compare, read_amount
-from agenther_live.relabel.calls import view
-from agenther_live.relabel.claims import unheard_deeds
+from agenther_live.relabel.checks.claims import unheard_deeds
+from agenther_live.relabel.checks.predicates import compile_goal, holds
+from agenther_live.relabel.checks.telling import out_of_date
 from agenther_live.relabel.models import Candidate, Case, Judge, Proposal, Requirement
-from agenther_live.relabel.predicates import compile_goal, holds
-from agenther_live.relabel.rows import Row
-from agenther_live.relabel.telling import out_of_date
+from agenther_live.relabel.reading.amounts import compare, read_amount
+from agenther_live.relabel.reading.calls import view
+from agenther_live.relabel.reading.rows import Row
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from agenther_live.relabel.mentions import figures, find_mentions, fold
-from agenther_live.relabel.predicates import compile_goal
+from agenther_live.relabel.checks.predicates import compile_goal
+from agenther_live.relabel.reading.mentions import figures, find_mentions, fold
 
 LENGTH = 100_000
 

@@ -12,13 +12,13 @@ import pytest
 
 from agenther_live.labels import Analysis, Relabeling
 from agenther_live.relabel import ModelDetector, ModelJudge, ModelRelabeler, Policy, RulesDetector, relabel
-from agenther_live.relabel.calls import view
-from agenther_live.relabel.canaries import failed_goal
+from agenther_live.relabel.checks.grounds import ground_of
+from agenther_live.relabel.checks.missed import known, named, noted, still_asked
 from agenther_live.relabel.demonstrate import demonstrate
-from agenther_live.relabel.grounds import ground_of
-from agenther_live.relabel.missed import known, named, noted, still_asked
+from agenther_live.relabel.judges.prompts import judge_prompt
 from agenther_live.relabel.models import Case, ModelReply, ModelRequest, Proposal, Requirement
-from agenther_live.relabel.prompts import judge_prompt
+from agenther_live.relabel.reading.calls import view
+from agenther_live.relabel.trust.canaries import failed_goal
 from agenther_live.trajectory import Outcome, Trajectory
 from tests.relabel.build import FAILED, says, system, trajectory, user, uses
 from tests.relabel.world import FAILED_GOAL, TRUE_GOAL, analysis, asks_for, bought, good, proposal, record, verdict

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenther_live.relabel import Policy, RulesJudge, TemplateRelabeler, relabel, success_sample
-from agenther_live.relabel.calls import view
-from agenther_live.relabel.prompts import detect_prompt
+from agenther_live.relabel.judges.prompts import detect_prompt
+from agenther_live.relabel.reading.calls import view
 from agenther_live.relabel.signals import signals
 from agenther_live.trajectory import Action, Outcome, Trajectory
 from tests.relabel.build import FAILED, trajectory

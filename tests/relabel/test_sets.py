@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from agenther_live.relabel import RulesJudge, TemplateRelabeler, relabel
-from agenther_live.relabel.checks import refute
+from agenther_live.relabel.checks.checks import refute
+from agenther_live.relabel.checks.grounds import evaluate, ground_of
+from agenther_live.relabel.checks.predicates import compile_goal
+from agenther_live.relabel.checks.sets import HowMany, OneOf
 from agenther_live.relabel.demonstrate import demonstrate
-from agenther_live.relabel.grounds import evaluate, ground_of
 from agenther_live.relabel.models import Proposal, Requirement
-from agenther_live.relabel.predicates import compile_goal
-from agenther_live.relabel.sets import HowMany, OneOf
-from agenther_live.relabel.template import compose
+from agenther_live.relabel.templates.template import compose
 from agenther_live.trajectory import Trajectory
 from tests.relabel.build import FAILED, says, trajectory, user, uses
 from tests.relabel.test_ground import case

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agenther_live.relabel.judges.prompts import DETECT_SCHEMA, EXTRACT_SCHEMA, JUDGE_SCHEMA, RELABEL_SCHEMA
+from agenther_live.relabel.judges.quoting import marker_for, one_line, visible
+from agenther_live.relabel.judges.strict import read_reply
 from agenther_live.relabel.models import Unanswered
-from agenther_live.relabel.prompts import DETECT_SCHEMA, EXTRACT_SCHEMA, JUDGE_SCHEMA, RELABEL_SCHEMA
-from agenther_live.relabel.quoting import marker_for, one_line, visible
 from agenther_live.relabel.severity import POINTS, severity, weight
-from agenther_live.relabel.strict import read_reply
 
 MARKER = "0011223344556677"
 LEVELS = st.lists(st.sampled_from(sorted(POINTS)), max_size=30)

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from agenther_live.labels import Sample
-from agenther_live.relabel.calls import kind_of
-from agenther_live.relabel.diversity import Clusters, requirement_count
+from agenther_live.relabel.reading.calls import kind_of
+from agenther_live.relabel.trust.diversity import Clusters, requirement_count
 from agenther_live.settings import ShardFormat
 from agenther_live.shards.files.heldout import normalise
 from agenther_live.shards.rows.formats import called

@@ -12,9 +12,9 @@ from typing import Any
 
 from agenther_live.ids import content_hash
 from agenther_live.labels import Analysis, Sample, TrainMessage
-from agenther_live.relabel.calls import view
 from agenther_live.relabel.conducted import spoken
 from agenther_live.relabel.demonstrate import holds_placeholder
+from agenther_live.relabel.reading.calls import view
 from agenther_live.shards.files.heldout import normalise
 from agenther_live.shards.rows.canonical import RowRefused, prompt_end
 from agenther_live.trajectory import NOT_AS_SEEN, Message, Trajectory

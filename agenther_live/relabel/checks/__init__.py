@@ -1,0 +1,1 @@
+"""What code can refute: goals and answers held against what calls and results say."""

@@ -1,0 +1,76 @@
+"""What proves a final answer wrong: it claims only what results, arguments or the goal say, and of the right thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agenther_live.relabel.checks.claims import false_claims, false_reads, unheard_deeds, waiting_claims
+from agenther_live.relabel.checks.ground import field_in_text
+from agenther_live.relabel.checks.grounds import Fault, Ground, number_asked
+from agenther_live.relabel.checks.predicates import compile_goal
+from agenther_live.relabel.checks.sets import HowMany
+from agenther_live.relabel.checks.telling import another_currency, another_s_figure, denied, out_of_date
+from agenther_live.relabel.reading.lexicon import CURRENCIES, TRYING
+from agenther_live.relabel.reading.mentions import Mention, content_words, figures, find_mentions, stem
+from agenther_live.relabel.reading.rows import tables
+
+__all__ = ["answer_faults"]
+
+_TRYING = frozenset(stem(word) for word in TRYING)
+
+
+def answer_faults(ground: Ground) -> Iterator[Fault]:
+    """The final answer claims only what results, arguments or the goal say."""
+    answer = ground.candidate.proposal.final_answer
+    if answer is None:
+        return
+    goal_facts = {mention.norm for mention in find_mentions(ground.candidate.goal)}
+    for mention in find_mentions(answer):
+        if mention.norm in goal_facts or mention.norm in CURRENCIES or mention.kind == "quoted":
+            continue
+        if ground.knowledge.first(mention) is None and not (
+            mention.kind == "name" and _word_by_word(ground, mention.norm)
+        ):
+            if mention.kind == "number" and _small_count(ground, mention.norm) and _bare(answer, mention):
+                continue
+            yield Fault("check:final_answer", f"the final answer says “{mention.text}”, which nothing shows")
+    free = goal_facts | figures(ground.case.view.told)
+    free |= {norm for norm in figures(answer) if _small_count(ground, norm)}
+    for why in (
+        another_s_figure(answer, ground.calls, frozenset(free)),
+        another_currency(answer, ground.calls, ground.case.view.told),
+        out_of_date(answer, ground.calls),
+        denied(answer, ground.calls),
+    ):
+        if why is not None:
+            yield Fault("check:final_answer", f"the final answer tells what is not so: {why}")
+    for sentence in false_reads(answer, ground.case.view, before=ground.end):
+        yield Fault("check:final_answer", f"the final answer tells of a look that nobody took: “{sentence[:120]}”")
+    for claim in false_claims(answer, ground.case.view, before=ground.end):
+        yield Fault("check:final_answer", f"the final answer claims what no call did: “{claim.sentence[:120]}”")
+    for sentence in unheard_deeds(answer, ground.case.view, before=ground.end):
+        yield Fault("check:final_answer", f"the final answer tells of what nothing shows: “{sentence[:120]}”")
+    tried = _TRYING.intersection(content_words(ground.candidate.goal))
+    for claim, waits in waiting_claims(answer, ground.case.view, before=ground.end):
+        if tried.intersection(content_words(waits)):
+            continue  # 'in the test environment': as it was asked
+        said = f"“{claim.sentence[:120]}”, and the result says “{waits[:60]}”"
+        yield Fault("check:final_answer", f"the final answer says that it was done: {said}")
+
+
+def _word_by_word(ground: Ground, norm: str) -> bool:
+    return all(ground.knowledge.first(part) is not None for part in norm.split())
+
+
+def _bare(answer: str, mention: Mention) -> bool:
+    """Whether a number is no price and no time: only things are counted."""
+    return field_in_text(answer, mention) not in ("money", "time")
+
+
+def _small_count(ground: Ground, norm: str) -> bool:
+    """Whether a number counts the calls or rows of the span ('I found 3 suppliers'), or those that were asked for."""
+    sizes = {len(ground.calls), sum(call.ok for call in ground.calls)}
+    sizes |= {len(table.rows) for table in tables(ground.calls)}
+    asked = (each for each in compile_goal(ground.candidate.goal) if isinstance(each, HowMany))
+    sizes |= {found[0] for each in asked if (found := number_asked(ground, each)) is not None}
+    return norm.isdigit() and int(norm) in sizes

@@ -1,0 +1,1 @@
+"""What texts, calls and rows say."""

@@ -1,0 +1,1 @@
+"""Goals by rules: what was done and found, put into words."""

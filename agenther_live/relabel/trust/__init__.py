@@ -1,0 +1,1 @@
+"""Whether judges can be believed, and goals differ."""
