@@ -462,7 +462,7 @@ KILLED = """
     from pathlib import Path
     from agenther_live.integrations.chat_model import chat_model
     from agenther_live.relabel import ModelJudge, ModelRelabeler, Policy, relabel
-    from agenther_live.relabel import ask
+    from agenther_live.relabel.judges import ask
     from agenther_live.replies import Replies, marker_key
     from agenther_live.settings import load_settings
     from tests.relabel.build import FAILED
