@@ -13,7 +13,7 @@ from agenther_live.relabel.checks.counting import count_told, table_nouns
 from agenther_live.relabel.checks.parts import wanted
 from agenther_live.relabel.checks.predicates import Bound, Superlative, holds, limit_of
 from agenther_live.relabel.checks.sets import HowMany
-from agenther_live.relabel.checks.told import asked_rows
+from agenther_live.relabel.checks.told import asked_rows, names
 from agenther_live.relabel.checks.topics import amount_for, rank_for, unread
 from agenther_live.relabel.reading.amounts import Amount, compare
 from agenther_live.relabel.reading.calls import Call
@@ -122,7 +122,7 @@ def _answered(
             if all(holds(limit, row) is not False for limit in limits)
             and not any(isinstance(cell, bool) and wanted(name, goal) == (not cell) for name, cell in row.cells.items())
         ]
-        named = [row for row in table.rows if _named(row, table.rows, said)] or [
+        named = [row for row in table.rows if names(row, table.rows, said)] or [
             row
             for row in rivals
             if (found := rank_for(row, each.topic, noun=each.noun)) is not None
@@ -152,16 +152,6 @@ def _speaks(each: Superlative, row: Row) -> bool:
     return rank_for(row, each.topic, noun=each.noun) is not None or (
         unread(row, each.topic, noun=each.noun) is not None
     )
-
-
-def _named(row: Row, rows: Sequence[Row], said: str) -> bool:
-    """Whether a text names a row by a cell of words that no other row has."""
-    for column, cell in row.cells.items():
-        text = fold(cell) if isinstance(cell, str) else ""
-        alone = (other is row or other.cells.get(column) != cell for other in rows)
-        if len(text) > 2 and f" {text} " in said and all(alone):
-            return True
-    return False
 
 
 def _sorted(calls: Sequence[Call], numbers: set[int]) -> bool:

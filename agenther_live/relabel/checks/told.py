@@ -9,7 +9,7 @@ from agenther_live.relabel.reading.calls import Call
 from agenther_live.relabel.reading.mentions import fold
 from agenther_live.relabel.reading.rows import Row, currency_of, tables
 
-__all__ = ["asked_rows", "tells_another"]
+__all__ = ["asked_rows", "names", "tells_another"]
 
 
 def tells_another(
@@ -23,7 +23,7 @@ def tells_another(
     limits = list(limits)
     said = f" {fold(answer)} "
     for table in tables(call for call in calls if call.kind == "read"):
-        named = [row for row in table.rows if _unique(row, table.rows, said)]
+        named = [row for row in table.rows if names(row, table.rows, said)]
         if len(named) != 1 or len(table.rows) < 2:
             continue
         rivals = [
@@ -38,8 +38,8 @@ def tells_another(
     return False
 
 
-def _unique(row: Row, rows: Sequence[Row], said: str) -> bool:
-    """Whether a text names a row by a cell that no other row has."""
+def names(row: Row, rows: Sequence[Row], said: str) -> bool:
+    """Whether a folded text names a row by a cell of words that no other row has."""
     for column, cell in row.cells.items():
         text = fold(cell) if isinstance(cell, str) else ""
         alone = (other is row or other.cells.get(column) != cell for other in rows)
