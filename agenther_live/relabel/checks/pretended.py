@@ -38,7 +38,7 @@ def simulated(call: Call) -> str | None:
         found_in = _SAID.search((call.observation or "")[:400]) if call.result is None else None
         return found_in.group() if found_in else None
     for path, value in scalars(call.result):
-        if len(path) <= 2 and (found := _flagged(path[-1], value)):
+        if path and not path[2:] and (found := _flagged(path[-1], value)):
             return found
     return _told(call.result, _SAID)
 
