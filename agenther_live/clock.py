@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-__all__ = ["naive", "read_stamp", "stamped", "utcnow"]
+__all__ = ["moment", "naive", "read_stamp", "stamped", "utcnow"]
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 naive UTC
 
 
 def utcnow() -> datetime:
     """Now, as a naive UTC time."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def moment(at: float) -> datetime:
+    """Turn seconds of the epoch into naive UTC, as `datetime.fromtimestamp` rounds, in half its time.
+
+    Raises:
+        OverflowError: it is not within the years 1 to 9999.
+        ValueError: it is not a number.
+    """
+    return _EPOCH + timedelta(0, at)
 
 
 def naive(when: datetime) -> datetime:

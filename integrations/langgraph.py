@@ -184,6 +184,7 @@ class TrajectoryRecorder(GraphCallbackHandler):
         return True
 
     # -- models ----------------------------------------------------------------------------------------
+    # Models and tools open their spans in the same words, each in its own method: shared, every event is a call dearer.
 
     def on_chat_model_start(
         self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: UUID, parent_run_id: UUID | None = None,

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["moment", "run_of", "trajectory_of"]
+from agenther_live.clock import moment
+
+__all__ = ["run_of", "trajectory_of"]
 
 Record = Mapping[str, Any]
 
-_EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
-
 _MOST_TOKENS = 2**31 - 1  # of a column
-
-
-def moment(at: float) -> datetime:
-    """Turn seconds of the epoch into naive UTC, as `datetime.fromtimestamp` rounds, in half its time."""
-    return _EPOCH + timedelta(0, at)
 
 
 def run_of(

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agenther_live.assemble.aside import calls_aside
-from agenther_live.assemble.fields import moment, run_of
+from agenther_live.assemble.fields import run_of
 from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, same_json, text_of
 from agenther_live.assemble.tools import tools_version
+from agenther_live.clock import moment
 
 __all__ = ["Reading", "Tale"]
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agenther_live.assemble.fields import moment, run_of, trajectory_of
+from agenther_live.assemble.fields import run_of, trajectory_of
 from agenther_live.assemble.lanes import text_of, thought_of
 from agenther_live.assemble.sound import are_messages, are_objects, is_sound_head
 from agenther_live.assemble.tools import named, tools_version
+from agenther_live.clock import moment
 
 __all__ = ["straight"]
 

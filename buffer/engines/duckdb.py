@@ -425,6 +425,9 @@ class _Packed(Columns):
         for values in self._values:
             values.clear()
 
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return zip(*(column.to_pylist() for column in self.table().columns), strict=True)
+
     def table(self) -> Any:
         """Give all rows."""
         if self._values[0]:

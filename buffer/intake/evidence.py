@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, or_, select
 
+from agenther_live import clock
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake.resolve import thread_hash
 from agenther_live.buffer.intake.rows import storable
@@ -19,7 +20,6 @@ from agenther_live.trajectory import Evidence, EvidenceSource
 __all__ = ["Statement", "addresses", "evidence_of", "stated", "statement_of", "take_statements"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC).replace(tzinfo=None)
-_EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 _SOURCES: frozenset[EvidenceSource] = frozenset({"person", "reward", "evaluator", "judge", "terminal"})
 _COLUMNS = (
     "evidence_id",
@@ -117,7 +117,7 @@ def moment(at: Any) -> datetime | None:
     """Turn seconds of the epoch into a naive UTC time; what is no such number is no time."""
     number = _number(at)
     try:
-        return None if number is None else _EPOCH + timedelta(0, number)
+        return None if number is None else clock.moment(number)
     except OverflowError:
         return None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import select
 
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.output.samples import load, move
 from agenther_live.buffer.schema import sample_shards, sample_state, shards
+from agenther_live.clock import moment
 from agenther_live.labels import Sample
 from agenther_live.shards.files.manifest import Entry
 
@@ -31,7 +32,7 @@ def adopt_shard(tx: Transaction, entry: Entry, sample_ids: Sequence[str], *, now
     """
     if tx.rows(select(shards.c.seq).where(shards.c.seq == entry.seq)):
         return
-    published = datetime.fromtimestamp(entry.published_at, UTC).replace(tzinfo=None)
+    published = moment(entry.published_at)
     names = ("seq", "format", "state", "path", "rows", "sha256", "bytes", "begun_at", "published_at")
     row = (entry.seq, entry.format, "published", entry.path, entry.rows, entry.sha256, entry.bytes, now, published)
     tx.insert(shards, names, [row])
