@@ -42,6 +42,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
 from sqlalchemy.types import TypeEngine
 
+from agenther_live.buffer.engines.apart import STORAGE
 from agenther_live.buffer.engines.engine import Columns, Rows, Transaction, any_of, arrow_type
 from agenther_live.buffer.people.query import RESULT_BYTES, Result, check_names, explain, too_large, whole_numbers
 from agenther_live.buffer.schema import SCHEMA
@@ -57,6 +58,7 @@ CONFIG = {
     "autoload_known_extensions": False,
     "memory_limit": "512MB",  # what needs more spills beside the file; agents may live in this process
     "threads": 1,  # see LARGE_BYTES
+    "storage_compatibility_version": STORAGE,  # of a file that is made; one that is there stays as it is
 }
 LARGE_BYTES = 64 << 20
 """From this size of the file on, what looks at much of it (`wide`) runs on up to four threads. Below, and for what a

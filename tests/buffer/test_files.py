@@ -21,6 +21,7 @@ from agenther_live.buffer import migrations
 from agenther_live.buffer.engines.duckdb import DuckDB
 from agenther_live.buffer.schema import metadata
 from agenther_live.buffer.store import Buffer
+from agenther_live.buffer.upkeep.compact import compact
 from agenther_live.errors import BufferError, BufferLocked, BufferVersion, SettingsError
 from agenther_live.settings import Settings
 from tests.buffer.conftest import MakeBuffer
@@ -350,3 +351,28 @@ def test_a_snapshot_taken_while_others_write_is_of_one_moment(buffer: Buffer, tm
     with duckdb.connect(tmp_path / "copy.duckdb") as raw:
         counts = [raw.execute(f"SELECT count(*) FROM {t}").fetchall() for t in ("trajectories", "runs", "store.state")]
     assert counts[0] == counts[1] == counts[2]
+
+
+def storage(path: Path) -> str:
+    """What version of DuckDB's storage a file is in."""
+    with duckdb.connect(path, read_only=True) as raw:
+        [(tags,)] = raw.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchall()
+    return str(tags["storage_version"])
+
+
+def test_a_file_is_made_in_a_storage_version_whose_checkpoints_do_not_grow_and_compaction_brings_an_older_one_there(
+    buffer: Buffer, tmp_path: Path
+) -> None:
+    buffer.ingest(batch([run("r1")]), now=at(0))
+    assert storage(path_of(buffer)) == "v1.4.0+"
+    older = tmp_path / "older.duckdb"
+    with duckdb.connect() as raw:
+        raw.execute(f"ATTACH '{path_of(buffer)}' AS a (READ_ONLY)")
+        raw.execute(f"ATTACH '{older}' AS b (STORAGE_VERSION 'v1.0.0')")
+        raw.execute("COPY FROM DATABASE a TO b")
+    older.replace(path_of(buffer))
+    buffer.ingest(batch([run("r2")], offset=1), now=at(1))
+    assert storage(path_of(buffer)) == "v1.0.0+"  # read and written as it is
+    compact(buffer)
+    assert storage(path_of(buffer)) == "v1.4.0+"
+    assert len(buffer.sql("FROM trajectories")) == 2
