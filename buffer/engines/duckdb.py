@@ -154,7 +154,14 @@ class DuckDB:
         self.where = str(self.path)
         self._timeout = lock_timeout_seconds
         self._forked = False
-        self._engine = create_engine("duckdb://", poolclass=NullPool, connect_args={"database": str(self.path)})
+        # What a connection leaves open goes with it. To roll back first would mostly be an exception inside DuckDB, of
+        # half a millisecond.
+        self._engine = create_engine(
+            "duckdb://",
+            poolclass=NullPool,
+            pool_reset_on_return=None,
+            connect_args={"database": str(self.path)},
+        )
         event.listen(self._engine, "do_connect", self._configure)
         _close_default_connection()
         with _writers_guard:
@@ -257,7 +264,8 @@ class DuckDB:
         with _writers_guard:  # counted before it is open: a fork in between must find it
             rest = _files.setdefault(key, _File(self.path)).enter(wide=wide)
         try:
-            time.sleep(rest)
+            if rest:  # a sleep of nothing gives one's turn away
+                time.sleep(rest)
             connection = self._connect()
             try:
                 yield connection
