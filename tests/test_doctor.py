@@ -267,6 +267,20 @@ def test_a_file_that_is_no_buffer_or_is_held_is_named(filled: Path) -> None:
     assert "snapshot" in told(findings, "buffer", "bad")
 
 
+def test_a_file_in_an_old_storage_version_is_named_until_it_is_compacted(filled: Path, tmp_path: Path) -> None:
+    with duckdb.connect() as raw:
+        raw.execute(f"ATTACH '{filled / 'buffer.duckdb'}' AS a (READ_ONLY)")
+        raw.execute(f"ATTACH '{tmp_path / 'old.duckdb'}' AS b (STORAGE_VERSION 'v1.0.0')")
+        raw.execute("COPY FROM DATABASE a TO b")
+    (tmp_path / "old.duckdb").replace(filled / "buffer.duckdb")
+    (filled / "buffer.duckdb").chmod(0o600)
+    findings = look(filled)
+    assert not unwell(findings)
+    assert "storage version v1.0.0" in told(findings, "buffer", "note")
+    Live(filled).compact()
+    assert "storage version" not in told(look(filled), "buffer", "note")
+
+
 def test_clocks_and_lost_keys(filled: Path) -> None:
     ahead = (NOW + timedelta(days=3)).isoformat()
     (filled / "worker.json").write_text(json.dumps({"last_tick_at": ahead}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -45,6 +46,7 @@ def check_buffer(exam: Exam) -> Iterator[Finding]:
         yield from _check_schema(exam)
         if exam.readable:
             yield from _check_keys(exam)
+            yield from _check_storage(exam)
         if wal.exists() and wal.stat().st_size:
             yield Finding(
                 "buffer",
@@ -110,6 +112,20 @@ def _check_schema(exam: Exam) -> Iterator[Finding]:
         older = "" if found[0] == migrations.HEAD else f", and is migrated to {migrations.HEAD} when it is next used"
         deep = f"; every row of {exam.looked['tables']} tables was read" if "tables" in exam.looked else ""
         yield Finding("buffer", "ok", f"it opens, schema {found[0]}{older}{deep}")
+
+
+def _check_storage(exam: Exam) -> Iterator[Finding]:
+    [found] = exam.looked.get("storage") or [None]
+    if found is not None and _version(found) < _version(apart.STORAGE):
+        yield Finding(
+            "buffer", "note",
+            f"the file is in DuckDB's storage version {found}, not {apart.STORAGE}: a tick costs more the larger it is",
+            "agenther-live compact, once: it writes the file anew",
+        )  # fmt: skip
+
+
+def _version(name: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", name)))
 
 
 def _check_keys(exam: Exam) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ LOOKS = {
     "key_ids": "SELECT DISTINCT key_id FROM store.tombstones",
     "calls": "SELECT call_key FROM store.llm_calls",
     "due": "SELECT count(*) FROM store.retractions WHERE done_at IS NULL",
+    "storage": "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = current_database()",
 }
 
 
