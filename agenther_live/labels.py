@@ -171,6 +171,7 @@ class Relabeling(Record):
 
     `stage` is 'relabeled' (then `sample` is set), 'rejected' or 'errored'; `reason` is the counted word. `more` holds
     further samples: of cut runs (strategy `future`), of lanes (`lane`); `achievements` what stage 2 found.
+    `lanes_left_out` counts lanes beyond the setting `max_lanes`, which nobody looked at.
     """
 
     trajectory_id: str
@@ -183,4 +184,5 @@ class Relabeling(Record):
     sample: Sample | None = None
     more: tuple[Sample, ...] = ()
     achievements: tuple[Achieved, ...] = ()
+    lanes_left_out: int = 0
     retry_after: float | None = None

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     future_prefixes: int = Field(
         0, ge=0, le=8, description="Goals for so many cut runs of each failure beside its own; 0: none."
     )
+    max_lanes: int = Field(
+        8, ge=1, le=1000, description="Lanes relabeled of one run; those beyond are counted (`lanes_left_out`)."
+    )
     canary_share: float = Field(
         0.02,
         ge=0,
@@ -250,7 +253,7 @@ class Settings(BaseSettings):
                 raise ValueError("it is no file")
             toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
         except OSError as error:
-            raise SettingsError(f"{file} cannot be read: {error}") from None
+            raise SettingsError(f"{file} cannot be read: {error.strerror or error}") from None
         except ValueError as error:
             marked = file.is_file() and file.read_bytes().startswith(codecs.BOM_UTF8)
             why = "it begins with a byte-order mark: save it as UTF-8 without one" if marked else error

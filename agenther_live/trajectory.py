@@ -202,7 +202,8 @@ class Trajectory(Record):
     sub-agents by path, `nested_tools` what they could call. `flags` marks what was cut or is uncertain
     ('truncated', 'partial_tree', …). `evaluators` names those of its attachment, where several attachments bear the
     agent's name; None: those of the agent's name.
-    `seen` holds what each model was shown where no conversation above is one that a model with tools saw.
+    `seen` holds what each model was shown where no conversation above is one that a model with tools saw, or where this
+    is so of a nested agent.
     """
 
     trajectory_id: str

@@ -13,10 +13,11 @@ from typing import Any
 from agenther_live.assemble.fields import trajectory_of
 from agenther_live.assemble.forms import formed
 from agenther_live.assemble.lanes import Lane, text_of
-from agenther_live.assemble.reading import Reading, Tale
+from agenther_live.assemble.reading import Reading
 from agenther_live.assemble.seen import seen
 from agenther_live.assemble.straight import straight
 from agenther_live.assemble.subagents import subagent, subagents
+from agenther_live.assemble.tale import Tale
 from agenther_live.assemble.told import Told
 from agenther_live.assemble.tools import named, tools_version
 from agenther_live.trajectory import Trajectory
@@ -73,6 +74,8 @@ def _finish(tale: Tale, trajectory_id: str, revision: int) -> dict[str, Any]:
     alive = [draft for draft in tale.drafts if not draft.dropped]
     for lane in tale.lanes.values():
         tale.flags |= lane.flags
+    if any(lane.apart for lane in tale.roots.values()):
+        tale.flags.add("spliced")
     return trajectory_of(
         tale.starts,
         tale.ends[-1] if tale.ends else None,

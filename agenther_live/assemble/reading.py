@@ -4,74 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from agenther_live.assemble.aside import calls_aside
-from agenther_live.assemble.fields import run_of
+from agenther_live.assemble.fields import MILLISECOND, run_of
 from agenther_live.assemble.lanes import Draft, Entry, Lane, Slot, same_json, text_of
+from agenther_live.assemble.tale import Attempt, Tale, ToolRun
 from agenther_live.assemble.tools import tools_version
+from agenther_live.assemble.witness import Witness
 from agenther_live.clock import moment
 
-__all__ = ["Reading", "Tale"]
+__all__ = ["Reading"]
 
 Record = Mapping[str, Any]
-
-
-@dataclass(eq=False, slots=True)
-class Attempt:
-    """A node run. Attempts at one task have the same lane, name and `ns`."""
-
-    lane: Lane
-    name: str
-    ns: str
-    over: bool = False
-    drafts: list[Draft] = field(default_factory=list)
-
-
-@dataclass(eq=False, slots=True)
-class ToolRun:
-    slot: Slot | None
-    lane: Lane
-    name: str
-
-
-class Tale:
-    """What is known over all runs."""
-
-    def __init__(self) -> None:
-        """Begin with nothing known."""
-        self.lanes: dict[Any, Lane] = {}
-        self.paths: set[str] = set()
-        self.drafts: list[Draft] = []
-        self.attempts: dict[tuple[str, str, str], Attempt] = {}
-        self.starts: list[Record] = []
-        self.ends: list[Record | None] = []
-        self.runs: list[dict[str, Any]] = []  # by the fields of `Run`
-        self.flags: set[str] = set()
-        self.goal: str | None = None
-        self.said: set[str] = set()  # ids of messages that a model said in some lane
-        self.readings: list[Reading] = []
-
-    def lane(self, key: Any, path: str) -> Lane:
-        """Give the lane of a key, made with a path of its own the first time."""
-        if (lane := self.lanes.get(key)) is not None:
-            return lane
-        unique, count = path, 1
-        while unique in self.paths:
-            count += 1
-            unique = f"{path}#{count}"
-        self.paths.add(unique)
-        lane = self.lanes[key] = Lane(unique)
-        return lane
-
-    def let_go(self) -> None:
-        """Undo what points in circles, so that memory comes back at once and not when the collector does."""
-        self.readings.clear()
-        for draft in self.drafts:
-            del draft.lane, draft.entry
-            for slot in draft.slots:
-                slot.message = slot.place = None
 
 
 class Reading:
@@ -85,7 +30,8 @@ class Reading:
         self.start: Record = next((record for record in records if record.get("k") == "start"), {})
         self.end: Record | None = next((record for record in reversed(records) if record.get("k") == "end"), None)
         self.items = [item for record in records if record.get("k") == "f" for item in record.get("f") or ()]
-        self.began: float | None = self.start.get("at")
+        began = self.start.get("at")
+        self.began = None if began is None else moment(began)
         kinds: defaultdict[str, list[Record]] = defaultdict(list)
         for item in self.items:
             kinds[item["t"]].append(item)
@@ -102,6 +48,7 @@ class Reading:
         self.asked: dict[str, str] = {}  # tool call id → the arguments that were written last
         self.tokens = [0, 0]
         self.entries: dict[tuple[int, int, int], Entry] = {}  # (lane, message, which one of equals) → entry
+        self.witness = Witness(self.messages, self.entries)
         replies = {item["c"]: item["m"] for item in kinds.get("reply", ())}
         self.said = set(replies.values())
         tale.said.update(item["id"] for number in self.said if (item := self.messages.get(number)) and item.get("id"))
@@ -117,6 +64,7 @@ class Reading:
         root = self.tale.lane("" if agent == first else ("agent", agent), "" if agent == first else agent)
         root.called = False
         self.root = self.graphs[0] = root
+        self.tale.roots[root.path] = root
         self.tale.starts.append(self.start)
         self.tale.ends.append(self.end)
         self._open(root)
@@ -240,10 +188,7 @@ class Reading:
             out = item.get("out") or ()
             self._state(attempt.lane, out, attempt, rewrite=bool(item.get("rewrite")))
             if attempt.over and attempt.drafts:
-                lane = attempt.lane
-                given = [self.entries.get((id(lane), number, 0)) for number in out]
-                said = (draft.entry for draft in attempt.drafts if draft.lane is lane and not draft.dropped)
-                lane.kept_back += [entry for entry in said if entry is not None and entry not in given]
+                self.witness.left(attempt.lane, attempt.drafts, out)
 
     def _graph_end(self, item: Record) -> None:
         self._state(self.graphs.get(item["s"], self.root), item["out"], None)
@@ -271,14 +216,11 @@ class Reading:
                     draft.drop()
                 lane.clear()
         keep = item["keep"] if base and base[1] is lane else 0
-        if lane.pending and not self._asks(lane, inputs):  # what it is shown instead is a node's own prompt
-            self._part(lane)
-        if not keep:
-            self._open_with(lane, inputs, self.nodes.get(item["p"]))
+        attempt = None if keep else self.nodes.get(item["p"])
+        self.witness.before(lane, inputs, None if attempt is None else attempt.name, goes_on=keep > 0)
         self._see(lane, inputs, keep)
         lane.called = True
-        if not lane.apart and not self._heard(lane, inputs):
-            self._part(lane)
+        self.witness.after(lane, inputs)
 
     def _offer(self, lane: Lane, number: int) -> None:
         """Note which tools a call could choose from; most calls have those of the one before."""
@@ -308,14 +250,7 @@ class Reading:
         if keep < 2 and seen and self.messages[seen[0][0]]["msg"]["role"] in ("system", "developer"):
             self._prompt(lane, seen.pop(0)[0])
         places = [lane.position(entry) if (entry := self._known(lane, *which)) else -1 for which in seen]
-        if not lane.apart:  # branches that stand here in the order in which they ended, and there in that of the state
-            said = [
-                place
-                for (number, _), place in zip(seen, places, strict=True)
-                if place >= 0 and self.messages[number]["msg"]["role"] == "assistant"
-            ]
-            if said != sorted(said):
-                self._part(lane)
+        self.witness.order(lane, seen, places)
         if -1 not in places:
             return
         behind = max((n for n, place in enumerate(places) if place >= 0), default=-1)
@@ -354,52 +289,6 @@ class Reading:
             said += entry.draft is not None
         return said < 2  # else it depends on their order
 
-    def _heard(self, lane: Lane, inputs: Sequence[int]) -> bool:
-        """Whether a model is shown what was said last in its conversation, and what a node kept to itself.
-
-        If not, it is a branch beside another, or a link of a chain whose prompts are its own: no model ever saw what
-        stands before its reply here.
-        """
-        key, entries = id(lane), self.entries
-        if lane.kept_back:
-            shown = {id(entries.get((key, number, 0))) for number in inputs}
-            if any(id(entry) not in shown for entry in lane.kept_back if not entry.dropped):
-                return False
-        for last in reversed(lane.entries):
-            if last is lane.turn:
-                return True
-            if last.wire["role"] == "assistant" and not last.dropped:
-                break
-        else:
-            return True
-        for number in reversed(inputs):  # noqa: SIM110 a generator would double the cost
-            if entries.get((key, number, 0)) is last:
-                return True
-        return False
-
-    def _open_with(self, lane: Lane, inputs: Sequence[int], attempt: Attempt | None) -> None:
-        """Note under which system prompt a node asks; another node with another prompt is another agent."""
-        first = self.messages.get(inputs[0]) if inputs else None
-        wire = first["msg"] if first is not None and first["msg"]["role"] in ("system", "developer") else {}
-        opening = (wire.get("content"), attempt.name if attempt is not None else None)
-        if lane.opening is None:
-            lane.opening = opening
-        elif lane.opening[0] != opening[0] and lane.opening[1] != opening[1]:
-            self._part(lane)
-
-    def _asks(self, lane: Lane, inputs: Sequence[int]) -> bool:
-        """Whether a model is shown any of the caller's new words as they came."""
-        key, entries, pending = id(lane), self.entries, lane.pending
-        if any(entries.get((key, number, 0)) in pending for number in inputs):
-            return True
-        return any(lane.named(item.get("id")) in pending for n in inputs if (item := self.messages.get(n)) is not None)
-
-    def _part(self, lane: Lane) -> None:
-        """Note that no model saw a lane's conversation as it stands."""
-        lane.apart = True
-        if lane is self.root:
-            lane.flags.add("spliced")
-
     def _place_turn(self, lane: Lane, inputs: list[int]) -> None:
         """Where the caller's new words stand in the history too, the last of the equal ones are the new ones."""
         if not any(self.entries.get((id(lane), number, 0)) in lane.pending for number in inputs):
@@ -433,8 +322,7 @@ class Reading:
         if call is None or item["m"] not in self.messages:
             return
         asked, lane, inputs = call
-        if not lane.apart and not self._heard(lane, inputs):  # another one spoke meanwhile: a branch beside it
-            self._part(lane)
+        self.witness.after(lane, inputs)  # maybe another one spoke meanwhile: a branch beside it
         entry = self._new(lane, item["m"], register=False)
         draft = self._draft(lane, entry, item, self.nodes.get(asked["p"]))
         draft.model = model or asked.get("model")
@@ -443,7 +331,7 @@ class Reading:
 
     def _draft(self, lane: Lane, entry: Entry | None, item: Record, attempt: Attempt | None) -> Draft:
         node = None if attempt is None else attempt.name
-        at = None if self.began is None or "d" not in item else moment(self.began + item["d"] / 1000)
+        at = None if self.began is None or "d" not in item else self.began + MILLISECOND * item["d"]
         draft = Draft(lane, entry, "", (), node, None, at)
         self.tale.drafts.append(draft)
         if attempt is not None:

@@ -7,14 +7,15 @@ the prompt of its last call, with the reply, is a conversation that a model had 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from agenther_live.assemble.lanes import Draft, Lane, same_json, text_of, thought_of
-from agenther_live.assemble.reading import Reading, Tale
+from agenther_live.assemble.reading import Reading
+from agenther_live.assemble.tale import Tale
 
 __all__ = ["seen"]
 
@@ -53,12 +54,19 @@ def seen(tale: Tale, root: Lane, alive: Sequence[Draft]) -> dict[str, Any] | Non
     """Give the lanes of a run by the fields of `Seen`; None where its own conversations tell the same.
 
     That is where the root agent's model called tools itself and was shown what stands before each of its replies, or
-    where one nested agent held the whole conversation. `alive` are the steps of the run; lanes must be rendered.
+    where one nested agent held the whole conversation. Where that holds for the root, but not for some nested agent,
+    what was shown within that one is given: it may be looked at as a run of its own. `alive` are the steps of the run;
+    lanes must be rendered.
     """
-    if not _apart(tale, root):
+    if len(tale.lanes) == 1 and not root.apart:
+        return None
+    asked, agents = _asked(tale), {""}
+    if not _apart(root, asked):
+        agents = {lane.path for lane in tale.lanes.values() if _apart(lane, asked)}
+    if not agents:
         return None
     pool, toolsets = _Pool(), _Pool()
-    chains = _chains(tale.readings, pool, toolsets)
+    chains = _chains(tale.readings, agents, pool, toolsets)
     if sum(len(chain.messages) for chain in chains) > _MOST:
         pool, toolsets, chains = _Pool(), _Pool(), []  # and so nothing of the run is held to be as a model saw it
     failed = _failed(tale)
@@ -76,35 +84,57 @@ def seen(tale: Tale, root: Lane, alive: Sequence[Draft]) -> dict[str, Any] | Non
     }
 
 
-def _apart(tale: Tale, root: Lane) -> bool:
-    if root.apart:
-        return True
-    if any(draft.slots and draft.entry is not None and not draft.dropped for draft in root.drafts):
-        return False
-    asked: dict[Lane, None] = {
+def _asked(tale: Tale) -> Mapping[str, Sequence[Lane]]:
+    """Give the lanes whose models were asked, without routers and summarisers, by each path that they are within."""
+    lanes = {
         lane: None
         for reading in tale.readings
         for number, (_, lane, _) in reading.calls.items()
         if number not in reading.aside
     }
-    if not any(lane is not root for lane in asked):
+    asked: defaultdict[str, list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        for path in _above(lane.path):
+            asked[path].append(lane)
+    return asked
+
+
+def _above(path: str) -> Iterator[str]:
+    """Give the paths that one is within: the root's, those of the agents between, its own."""
+    yield ""
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+    if path:
+        yield path
+
+
+def _apart(agent: Lane, asked: Mapping[str, Sequence[Lane]]) -> bool:
+    """Whether neither an agent's own conversation nor that of the one agent that spoke in it was seen as it stands."""
+    if agent.apart:
+        return True
+    if any(draft.slots and draft.entry is not None and not draft.dropped for draft in agent.drafts):
         return False
-    [sole, *others] = asked
-    if others or sole.apart:
+    spoke = asked.get(agent.path, ())
+    if all(lane is agent for lane in spoke):
+        return False
+    sole = spoke[0]
+    if len(spoke) > 1 or sole.apart:
         return True
     within = [entry.wire for entry in sole.in_order() if entry is not sole.prompt]
-    return within != [entry.wire for entry in root.in_order()]
+    return within != [entry.wire for entry in agent.in_order()]
 
 
-def _chains(readings: Sequence[Reading], pool: _Pool, toolsets: _Pool) -> list[_Chain]:
-    """Put calls behind each other; a call in which a message was left out at capture is not told."""
+def _chains(readings: Sequence[Reading], paths: Container[str], pool: _Pool, toolsets: _Pool) -> list[_Chain]:
+    """Put calls within some paths behind each other; a call in which a message was left out at capture is not told."""
     ends: defaultdict[int, list[_Chain]] = defaultdict(list)  # by the place of their last reply
     made: list[_Chain] = []
     for reading in readings:
         places: dict[int, int] = {}
         for number, (item, lane, inputs) in reading.calls.items():
             reply = reading.replied.get(number)
-            if reply is None or reply[1].dropped:
+            if reply is None or reply[1].dropped or not any(path in paths for path in _above(lane.path)):
                 continue
             numbers = [*inputs, reply[0]]
             if any(one not in reading.messages for one in numbers):

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from agenther_live.trajectory import Message, Status
 
-__all__ = ["are_messages", "are_objects", "is_sound", "is_sound_head"]
+__all__ = ["are_messages", "are_objects", "are_texts", "is_sound", "is_sound_head"]
 
 _ROLES = frozenset(get_args(Message.model_fields["role"].annotation))
 _STATUSES = frozenset(get_args(Status))
@@ -28,7 +28,7 @@ def is_sound(fields: Mapping[str, Any]) -> bool:
             is_sound_head(fields)
             and are_messages(fields["messages"])
             and all(map(are_messages, fields["nested"].values()))
-            and all(type(path) is str for path in (*fields["nested"], *fields["nested_tools"]))
+            and are_texts((*fields["nested"], *fields["nested_tools"]))
             and are_objects(fields["tools"] or ())
             and all(map(are_objects, fields["nested_tools"].values()))
             and _steps(fields["steps"])
@@ -53,8 +53,8 @@ def is_sound_head(fields: Mapping[str, Any]) -> bool:
         and type(fields["tenant"]) in _TEXT
         and fields["status"] in _STATUSES
         and type(fields["metadata"]) is dict
-        and all(type(tag) is str for tag in fields["tags"])
-        and all(type(name) is str for name in fields.get("evaluators") or ())
+        and are_texts(fields["tags"])
+        and are_texts(fields.get("evaluators") or ())
         and type(fields["context_len"]) is int
         and type(fields["revision"]) is int
         and type(fields["started_at"]) in _TIME
@@ -66,6 +66,14 @@ def is_sound_head(fields: Mapping[str, Any]) -> bool:
 def are_objects(values: Iterable[Any]) -> bool:
     """Whether all of them are JSON objects."""
     return all(type(value) is dict for value in values)
+
+
+def are_texts(values: Iterable[Any]) -> bool:
+    """Whether all of them are text."""
+    for value in values:  # noqa: SIM110 a generator would treble the cost of the few that these are
+        if type(value) is not str:
+            return False
+    return True
 
 
 def are_messages(wires: Iterable[Any]) -> bool:
@@ -122,7 +130,7 @@ def _seen(seen: Mapping[str, Any] | None) -> bool:
             and _steps(lane["steps"])
             for lane in seen["lanes"]
         )
-        and all(type(path) is str for path in seen["spliced"])
+        and are_texts(seen["spliced"])
     )
 
 
@@ -134,7 +142,7 @@ def _is_run(run: Mapping[str, Any]) -> bool:
         and run["status"] in _STATUSES
         and type(run["error_type"]) in _TEXT
         and type(run["error_message"]) in _TEXT
-        and all(type(model) is str for model in run["models"])
+        and are_texts(run["models"])
         and type(run["prompt_tokens"]) is int
         and type(run["completion_tokens"]) is int
     )

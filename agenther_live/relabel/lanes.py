@@ -21,9 +21,6 @@ from agenther_live.trajectory import NOT_AS_SEEN, Lane, Message, Seen, Trajector
 
 __all__ = ["Part", "concluding", "parts", "together"]
 
-MOST = 8
-"""Lanes of one run that are relabeled."""
-
 _PROMPT = ("system", "developer")
 _HANDING = ("transfer_to_", "transfer_back_to_", "hand_off_to_", "handoff_to_", "hand_over_to_", "delegate_to_")
 
@@ -37,7 +34,7 @@ class Part:
 
 
 def parts(trajectory: Trajectory) -> tuple[Part, ...]:
-    """The lanes to relabel in place of a run, at most `MOST`; none where its own conversation can be.
+    """The lanes to relabel in place of a run; none where its own conversation can be.
 
     A lane is left out in which no call worked but to hand over, in which the goal does not stand in just one message of
     a user's, or whose system prompt changes with the state (what its model was asked would stand there).
@@ -67,7 +64,7 @@ def parts(trajectory: Trajectory) -> tuple[Part, ...]:
                 name = f"{lane.path or 'model'} ({n})"
             names.add(name)
             found.append(Part(name, run))
-    return tuple(found[:MOST])
+    return tuple(found)
 
 
 def _hands_over(tool: str) -> bool:
@@ -125,8 +122,8 @@ def _stands(text: str, within: str) -> bool:
 # --- what came of them ------------------------------------------------------------------------------------------------
 
 
-def together(trajectory: Trajectory, found: Sequence[tuple[Part, Relabeling]]) -> Relabeling:
-    """What came of a run's lanes, as one relabeling of the run.
+def together(trajectory: Trajectory, found: Sequence[tuple[Part, Relabeling]], *, left_out: int = 0) -> Relabeling:
+    """What came of a run's lanes, as one relabeling of the run; of how many nobody was asked is `left_out`.
 
     One that could not be asked about is asked again later, and so are all. Messages are counted in the run's own
     conversation, as far as they stand there; samples hold their own. The n samples share the run's weight; of those
@@ -140,7 +137,8 @@ def together(trajectory: Trajectory, found: Sequence[tuple[Part, Relabeling]]) -
     part, best = min(told, key=lambda each: _rank(each[1]))
     return best.model_copy(
         update={
-            "detail": best.detail if best.stage == "relabeled" else f"{part.name}: {best.detail}"[:2000],
+            "detail": best.detail if best.stage == "relabeled" else _why(part.name, best.detail, left_out),
+            "lanes_left_out": left_out,
             "goals": tuple(goal for _, one in told for goal in one.goals),
             "achievements": tuple(each for _, one in told for each in one.achievements)[:50],
             "sample": samples[0] if samples and not again else None,
@@ -148,6 +146,11 @@ def together(trajectory: Trajectory, found: Sequence[tuple[Part, Relabeling]]) -
             "retry_after": max((one.retry_after or 0.0 for _, one in again), default=0.0) or None,
         }
     )
+
+
+def _why(lane: str, detail: str, left_out: int) -> str:
+    beyond = f" (max_lanes: {left_out} further lanes were not looked at)" if left_out else ""
+    return f"{lane}: {detail}"[:2000] + beyond
 
 
 def _rank(one: Relabeling) -> int:

@@ -137,9 +137,10 @@ class Policy:
     `max_attempts` K (paper: 3), `temperatures` those of the first and of every later attempt (paper: 0.3 and 0.7).
     `fallback_factor` is the paper's 0.8·θ fallback; None is off. `style_examples` of other users' requests are shown to
     the relabeler; `reuse_goals` looks for a user's goal first; `future_prefixes` goals for cut runs are sought beside
-    the final one (0: none). `tool_kinds` overrides, tool by tool, what the names suggest, `kinds_by_agent` does so for
-    one agent. `marker_key` makes the markers of prompts: secret, so that no trajectory can guess one, and kept, so that
-    the same question gives the same prompt and is paid once.
+    the final one (0: none); `max_lanes` are relabeled of a run that is no one model's conversation. `tool_kinds`
+    overrides, tool by tool, what the names suggest, `kinds_by_agent` does so for one agent. `marker_key` makes the
+    markers of prompts: secret, so that no trajectory can guess one, and kept, so that the same question gives the same
+    prompt and is paid once.
     """
 
     theta: float = 0.5
@@ -151,6 +152,7 @@ class Policy:
     style_examples: int = 3
     reuse_goals: bool = True
     future_prefixes: int = 0
+    max_lanes: int = 8
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
     kinds_by_agent: Mapping[str, Mapping[str, ToolKind]] = field(default_factory=dict)
     marker_key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
@@ -172,6 +174,7 @@ class Policy:
             style_examples=settings.style_examples,
             reuse_goals=settings.reuse_goals,
             future_prefixes=settings.future_prefixes,
+            max_lanes=settings.max_lanes,
             kinds_by_agent=settings.tool_kinds,
             marker_key=marker_key if marker_key is not None else secrets.token_bytes(16),
         )

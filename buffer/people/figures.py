@@ -38,6 +38,7 @@ SELECT (SELECT count(*) FROM store.sample_state WHERE state IN ('pending', 'emit
        (SELECT coalesce(sum(n), 0) FROM store.counts WHERE name IN ('dropped_runs', 'dropped_records')) AS dropped,
        (SELECT coalesce(sum(n), 0) FROM store.counts
           WHERE name IN ('truncated_runs', 'truncated_fields', 'idle_runs')) AS cut,
+       (SELECT coalesce(sum(n), 0) FROM store.counts WHERE name = 'lanes_left_out') AS lanes_left_out,
        (SELECT count(*) FROM store.llm_calls) AS llm_calls,
        (SELECT coalesce(sum(prompt_tokens), 0) FROM store.llm_calls) AS prompt_tokens,
        (SELECT coalesce(sum(completion_tokens), 0) FROM store.llm_calls) AS completion_tokens,

@@ -83,6 +83,15 @@ def test_it_is_told_in_one_pass(records: list[Any]) -> None:
     assert tell([records], trajectory_id="x", revision=2).payload() == _read([records], "x", 2).payload()
 
 
+def test_a_call_that_is_not_shown_a_result_goes_otherwise() -> None:
+    records = copy.deepcopy(RUNS[-1])
+    assert straight(records, trajectory_id="x", revision=1) is not None
+    shown = next(item for item in records[1]["f"] if item["t"] == "call" and item["base"])["add"]
+    shown.pop()
+    assert straight(records, trajectory_id="x", revision=1) is None
+    assert len(_read([records], "x", 1).fields["messages"]) == 5
+
+
 def inside(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) in JSON-like data."""
     found: list[tuple[Any, Any]] = []

@@ -118,8 +118,8 @@ class Notes(MessagesState):
 QUESTION = "Which plan is C-7 on, and how much was the last invoice?"
 
 
-def branches(server: OpenAIServer) -> Any:
-    """Two agents beside each other, whose findings a reducer collects and a third model joins."""
+def branches(server: OpenAIServer, **more: BaseTool) -> Any:
+    """Two agents or more beside each other, whose findings a reducer collects and a last model joins."""
 
     def node(system: str, one: BaseTool) -> Any:
         return lambda state: {"notes": [looped(server, system, state["messages"][-1].content, one)]}
@@ -129,10 +129,9 @@ def branches(server: OpenAIServer) -> Any:
         return {"messages": [model(server).invoke([SystemMessage("You join findings."), HumanMessage(asked)])]}
 
     builder = StateGraph(Notes)
-    builder.add_node("plans", node("You know plans.", get_plan))
-    builder.add_node("invoices", node("You know invoices.", get_invoice))
     builder.add_node("join", join, defer=True)
-    for name in ("plans", "invoices"):
+    for name, one in {"plans": get_plan, "invoices": get_invoice, **more}.items():
+        builder.add_node(name, node(f"You know {name}.", one))
         builder.add_edge(START, name)
         builder.add_edge(name, "join")
     return builder.compile()
@@ -257,6 +256,30 @@ SWARM: Play = {
     "You greet.": [call("transfer_to_bob", {})],
     "You know plans.": BRANCHES["You know plans."],
 }
+
+
+def led(server: OpenAIServer, graph: Any) -> Any:
+    """An agent with a tool that asks a graph."""
+
+    @tool
+    def research(question: str) -> str:
+        """Have a question looked into."""
+        return str(graph.invoke({"messages": [("user", question)]})["messages"][-1].content)
+
+    return helper(server, "leader", "You ask others.", research)
+
+
+def leads(play: Play | Callable[[dict[str, Any]], Reply | str]) -> Callable[[dict[str, Any]], Reply | str]:
+    """That agent passes the question on, and tells what it heard; all others speak their own lines."""
+    others = play if callable(play) else speaks(play)
+
+    def reply(body: dict[str, Any]) -> Reply | str:
+        messages = body["messages"]
+        if messages[0]["content"] != "You ask others.":
+            return others(body)
+        return messages[-1]["content"] if messages[-1]["role"] == "tool" else call("research", {"question": QUESTION})
+
+    return reply
 
 
 class One(TypedDict):

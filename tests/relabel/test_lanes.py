@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agenther_live import Live
-from agenther_live.assemble import Told, subagents
+from agenther_live.assemble import Told, subagent, subagents
 from agenther_live.labels import Sample, Verdict
 from agenther_live.relabel import RulesJudge, TemplateRelabeler, relabel
 from agenther_live.relabel.demonstrate import success_sample
@@ -77,6 +77,14 @@ def letters(sample: Sample) -> str:
     )
 
 
+def were_heard(run: Trajectory, told: list[Any]) -> bool:
+    """Whether each lane is what one model was shown and said."""
+    if run.seen is None:
+        return True
+    lanes = [[form(run.seen.messages[place]) for place in lane.messages] for lane in run.seen.lanes]
+    return all(any([*prompt, reply] == lane for prompt, reply, _ in told) for lane in lanes)
+
+
 def is_literal(sample: Sample, told: list[Any]) -> bool:
     """Whether a model was shown all of it before each reply that is trained, but for the goal and what was written."""
     kept = [each for each in sample.messages if not each.rewritten]
@@ -109,11 +117,10 @@ def test_every_sample_is_a_conversation_that_a_model_had(
 ) -> None:
     run, told = played(recording, shape, play)
     assert ("spliced" in run.flags) == spliced
-    for lane in run.seen.lanes if run.seen else ():
-        said = [form(run.seen.messages[place]) for place in lane.messages]  # type: ignore[union-attr]
-        assert any([*prompt, reply] == said for prompt, reply, _ in told), lane.path
+    assert were_heard(run, told)
     for inner in subagents(run):  # what is said of the whole is not said of it
-        assert (inner.seen, "spliced" in inner.flags) == (None, inner.messages in spliced_within(run))
+        assert ("spliced" in inner.flags) == (inner.seen is not None) == (inner.messages in spliced_within(run))
+        assert were_heard(inner, told)
     made = relabeled(run)
     samples = [each for each in (made.sample, *made.more) if each is not None]
     assert {
@@ -129,6 +136,52 @@ def test_every_sample_is_a_conversation_that_a_model_had(
     )
     # Numbers of messages are those of the run's own conversation.
     assert all(run.messages[index].role in ("assistant", "tool") for goal in made.goals for index in goal.evidence)
+
+
+@pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
+@pytest.mark.parametrize(
+    ("shape", "play", "hindsight", "success"),
+    [
+        (shapes.branches, shapes.BRANCHES, [PLAN, INVOICE], "suA"),
+        (shapes.mapped, shapes.both_customers, [PLAN], None),  # of the customer whose question does not stand last
+        (shapes.supervised, shapes.SUPERVISED, [PLAN], "suAtaatAtaatA"),
+    ],
+)
+def test_a_sub_agent_is_learned_as_the_same_graph_alone(
+    recording: Recording, shape: Any, play: Any, hindsight: list[str], success: str | None
+) -> None:
+    """A graph of several models, asked by a tool of an agent that calls tools itself."""
+    with OpenAIServer(shapes.leads(play)) as server:
+        drive(recording.attach(shapes.led(server, shape(server))), user(shapes.QUESTION))
+        run, told = recording.only(), shapes.heard(server)
+    assert run.seen is not None
+    assert "spliced" not in run.flags
+    assert parts(run) == ()
+    assert {lane.path.partition("/")[0] for lane in run.seen.lanes} == {"research"}
+    plain = run.model_copy(update={"seen": None})
+    assert relabeled(run) == relabeled(plain)  # of the run itself they say nothing
+    won = Outcome(label="success")
+    assert success_sample(run, won, 1) == success_sample(plain, won, 1)
+
+    inner = subagent(run, "research")
+    assert inner.seen is not None
+    assert ("spliced" in inner.flags) == (shape is not shapes.supervised)
+    assert were_heard(inner, told)
+    assert Trajectory.model_validate_json(Told.of(inner).payload()) == inner
+    first, *rest = run.seen.lanes  # where an agent outside goes on with what one within was told, nothing is
+    shared = run.seen.model_copy(update={"lanes": (first.model_copy(update={"steps": run.steps}), *rest)})
+    mixed = subagent(run.model_copy(update={"seen": shared}), "research")
+    assert mixed.seen is None or mixed.seen.lanes == ()
+    if shape is shapes.mapped and "C-7" in inner.goal:  # two beside each other: what was asked last is what failed
+        hindsight = [goal.replace("C-7", "C-8") for goal in hindsight]
+    made = relabeled(inner)
+    samples = [each for each in (made.sample, *made.more) if each is not None]
+    assert sorted(
+        each.goal.replace("I need you to get the plan", PLAN[:22]).rstrip(".?") for each in samples
+    ) == sorted(goal.rstrip(".?") for goal in hindsight)
+    learned = success_sample(inner, won, 1)
+    assert (learned and letters(learned)) == success
+    assert all(is_literal(each, told) for each in (*samples, *([learned] if learned else ())))
 
 
 # --- what the whole run's outcome may not do --------------------------------------------------------------------------
@@ -192,11 +245,12 @@ def test_what_was_cut_at_capture_has_no_lanes(recording: Recording, flag: str) -
 
 
 def test_lanes_reach_the_shards(home: Path) -> None:
+    play = {**shapes.BRANCHES, "You know bills.": shapes.BRANCHES["You know invoices."]}
     with (
-        OpenAIServer(shapes.speaks(shapes.BRANCHES)) as server,
-        Live(home, shard_seconds=0, formats=["trl_sft", "goal_contrast"], **TEMPLATE) as live,
+        OpenAIServer(shapes.speaks(play)) as server,
+        Live(home, shard_seconds=0, formats=["trl_sft", "goal_contrast"], max_lanes=2, **TEMPLATE) as live,
     ):
-        graph = live.attach(shapes.branches(server), name="desk")
+        graph = live.attach(shapes.branches(server, bills=shapes.get_invoice), name="desk")
         drive(graph, user(shapes.QUESTION), {"configurable": {"thread_id": "t"}})
         live.feedback(thread_id="t", success=False)
         live.run_until_idle()
@@ -209,6 +263,13 @@ def test_lanes_reach_the_shards(home: Path) -> None:
             for line in path.read_text().splitlines()
         ]
         told = [prompt for prompt, _, _ in shapes.heard(server)]
+        # Of the third one, what it might have given is counted.
+        assert live.buffer.sql("SELECT n FROM counters WHERE name = 'lanes_left_out'").fetchall() == [(1,)]
+        assert live.status()["lanes_left_out"] == 1
+        [[key]] = live.buffer.sql("SELECT trajectory_id FROM trajectories").fetchall()
+        run = live.buffer.trajectory(key)
+    made = asyncio.run(relabel(run, FAILED, 1, relabeler=None, judges=[RulesJudge()], policy=Policy(max_lanes=2)))
+    assert made.detail.endswith("captured and analysed only (max_lanes: 1 further lanes were not looked at)")
     assert [[message["role"][0] for message in row["messages"]] for row in rows] == [list("suata")] * 2
     assert [row["train"] for row in rows] == [[False, False, True, False, True]] * 2
     assert {row["messages"][0]["content"] for row in rows} <= {json.loads(prompt[0])[1] for prompt in told}
