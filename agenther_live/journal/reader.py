@@ -28,6 +28,7 @@ __all__ = ["Batch", "Cursor", "Lag", "Reader", "RunFacts"]
 
 _log = logging.getLogger("agenther_live.journal")
 _CHUNK = 4 << 20
+_FACTS = b'{"k":"f",'
 _MAX_LINE = 64 << 20  # no record is that long: the file's framing is lost
 
 
@@ -99,7 +100,7 @@ def _outline(data: bytes) -> dict[str, Any] | None:
 
     Our writer puts them last. What stands before them is an object by itself only if they are fields of the record.
     """
-    if data.startswith(b'{"k":"f",') and data.endswith(b"]}") and (facts := data.find(b',"f":[')) > 0:
+    if data.startswith(_FACTS) and data.endswith(b"]}") and (facts := data.find(b',"f":[')) > 0:
         with contextlib.suppress(ValueError):
             return orjson.loads(data[:facts] + b"}")  # type: ignore[no-any-return]
     try:
@@ -184,11 +185,12 @@ class _Tail:
                         batch.runs.append(RunFacts(root, self.writer, run.lines, run.outline, ended=True))
                 return
         if fresh:
-            try:
-                record = orjson.loads(data)
-            except ValueError:  # of facts that were not looked at yet
-                batch.damage["bad_lines"] += 1
-                return
+            if data.startswith(_FACTS):  # it was read in outline
+                try:
+                    record = orjson.loads(data)
+                except ValueError:  # of facts that were not looked at yet
+                    batch.damage["bad_lines"] += 1
+                    return
             record["_id"] = f"{self.writer}:{self.segment}:{offset}"
             batch.loose.append(record)
 

@@ -347,12 +347,21 @@ class DuckDBTransaction:
         return False
 
     def insert(self, table: Table, names: Sequence[str], rows: Rows | Columns) -> int:
-        """Insert rows through Arrow (13 µs a row in batches, against 300 by parameters)."""
+        """Insert rows through Arrow (13 µs a row in batches, against 300 by parameters).
+
+        As a relation, which needs no view that is made, bound twice and dropped: that takes half a millisecond more. It
+        gives values by place, so all columns are given, in the order that they have in the file.
+        """
         if not rows:
             return 0
-        columns = ", ".join(f'"{name}"' for name in names)
-        with self._staged(names, [table.c[name].type for name in names], rows) as driver:
-            driver.execute(f"INSERT INTO {table.fullname} ({columns}) FROM {_STAGED}")
+        driver: Any = self.connection.connection.driver_connection
+        given = _arrow(names, [table.c[name].type for name in names], rows)
+        there: list[str] = driver.table(table.fullname).columns
+        absent = pa.nulls(len(given))
+        columns = [given[name] if name in names else absent for name in there]
+        columns += [given[name] for name in names if name not in there]  # refused, rather than left out
+        whole = pa.table(columns, names=list(map(str, range(len(columns)))))
+        driver.from_arrow(whole.__arrow_c_stream__()).insert_into(table.fullname)
         return len(rows)
 
     def gather(self, table: Table, names: Sequence[str]) -> Columns:
@@ -392,21 +401,13 @@ class DuckDBTransaction:
             driver.unregister(_STAGED)
 
     @contextmanager
-    def _staged(self, names: Sequence[str], types: Sequence[TypeEngine[Any]], rows: Rows | Columns) -> Iterator[Any]:
+    def _staged(self, names: Sequence[str], types: Sequence[TypeEngine[Any]], rows: Rows) -> Iterator[Any]:
         """Let DuckDB read the rows once, as `_STAGED`, and give the driver: SQLAlchemy would add half a millisecond.
 
         A bare stream, not the table: of that DuckDB's Python package would make a dataset and a scanner, for 1 ms.
         """
-        if isinstance(rows, _Packed):
-            table = rows.table()
-        else:
-            arrays = [
-                pa.array(values, type=arrow_type(kind))
-                for values, kind in zip(zip(*rows, strict=True), types, strict=True)
-            ]
-            table = pa.table(arrays, names=list(names))
         driver: Any = self.connection.connection.driver_connection
-        driver.register(_STAGED, table.__arrow_c_stream__())
+        driver.register(_STAGED, _arrow(names, types, rows).__arrow_c_stream__())
         try:
             yield driver
         finally:
@@ -443,6 +444,13 @@ class _Packed(Columns):
         if self._values[0]:
             self._pack()
         return pa.Table.from_batches(self._batches, schema=self._schema)
+
+
+def _arrow(names: Sequence[str], types: Sequence[TypeEngine[Any]], rows: Rows | Columns) -> pa.Table:
+    if isinstance(rows, _Packed):
+        return rows.table()
+    columns = zip(zip(*rows, strict=True), types, strict=True)
+    return pa.table([pa.array(values, type=arrow_type(kind)) for values, kind in columns], names=list(names))
 
 
 def _fetched(driver: Any) -> pa.Table:

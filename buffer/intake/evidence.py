@@ -166,6 +166,7 @@ def take_statements(
     run_ids: Collection[str] = (),
     ids: Collection[str] = (),
     gone: Collection[str] = (),
+    live: Collection[str] = (),
 ) -> tuple[int, set[str]]:
     """Store the statements that are not known yet, and bind them, and what was said before, to trajectories.
 
@@ -179,12 +180,13 @@ def take_statements(
         run_ids: callers' ids of runs that arrived: what waited for them is bound.
         ids: root keys and trajectory ids that arrived: what waited for them is bound.
         gone: trajectories that were merged into others: what was bound to them is bound anew.
+        live: trajectories that are known to be in the buffer, and not merged: nobody needs to look for them.
     """
     waiting = _said_before(tx, threads, run_ids, ids, gone)
     new = _unknown(tx, statements)
     if not waiting and not new:
         return 0, set()
-    find = _Finder.load(tx, [*(address for *_, address in waiting), *map(_address, new)])
+    find = _Finder.load(tx, [*(address for *_, address in waiting), *map(_address, new)], live)
     changed: set[str] = set()
     updates = []
     for evidence_id, bound, ambiguous, doubted, address in waiting:
@@ -286,8 +288,8 @@ class _Finder:
                 self._by_thread.setdefault(one.thread_id, {}).setdefault(one.trajectory_id, one)
 
     @classmethod
-    def load(cls, tx: Transaction, addresses: Sequence[_Address]) -> _Finder:
-        ids = {one.to_trajectory for one in addresses if one.to_trajectory is not None}
+    def load(cls, tx: Transaction, addresses: Sequence[_Address], live: Collection[str]) -> _Finder:
+        ids = {one.to_trajectory for one in addresses if one.to_trajectory is not None}.difference(live)
         run_ids = {one.to_run for one in addresses if one.to_run is not None}
         hashes = {thread_hash(one.to_thread) for one in addresses if one.to_thread is not None}
         r = run_heads.c
@@ -309,7 +311,7 @@ class _Finder:
         if ids:
             s = state.c
             known = tx.rows(select(s.trajectory_id).where(any_of(s.trajectory_id, ids), s.merged_into.is_(None)))
-        return cls(candidates, {row[0] for row in known})
+        return cls(candidates, {*live, *(row[0] for row in known)})
 
     def __call__(self, address: _Address) -> tuple[str | None, bool]:
         """Give the trajectory that is meant, or None, and whether that is a guess."""

@@ -342,6 +342,7 @@ def _take_evidence(
         run_ids={head.run_id for head in heads if head.run_id is not None},
         ids={head.root_key for head in heads} | {head.explicit_id for head in heads if head.explicit_id is not None},
         gone=moves.merged,
+        live=moves.revised,
     )
     report.evidence += new
     mark_unsettled(tx, changed - moves.revised)

@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from agenther_live.trajectory import Status
 
@@ -21,8 +21,7 @@ __all__ = ["Group", "RunHead", "head_of", "resolve", "thread_hash"]
 _UNFINISHED = frozenset({"error", "cancelled", "abandoned"})
 
 
-@dataclass(frozen=True, slots=True)
-class RunHead:
+class RunHead(NamedTuple):
     """What decides which trajectory a run belongs to. Times are seconds of the epoch.
 
     `resumes` is the checkpoint it goes on from, `waits_at` are those at which it was interrupted;

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import repeat
-from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -258,13 +257,10 @@ def put_messages(told: Told, into: Columns) -> None:
             range(n),
             [message["role"] for message in messages],
             [
-                content if content is None or isinstance(content, str) else json_text(content)
-                for content in [message.get("content") for message in messages]
+                said if (said := message.get("content")) is None or isinstance(said, str) else json_text(said)
+                for message in messages
             ],
-            [
-                json_text([_call(call) for call in calls]) if calls else None
-                for calls in [message.get("tool_calls") for message in messages]
-            ],
+            [_calls(calls) if (calls := message.get("tool_calls")) else None for message in messages],
             [message.get("tool_call_id") for message in messages],
             [message.get("name") for message in messages],
             [True] * context_len + [False] * (n - context_len),
@@ -272,6 +268,14 @@ def put_messages(told: Told, into: Columns) -> None:
 
 
 _CALL, _FUNCTION = ["id", "type", "function"], ["name", "arguments"]
+
+
+def _calls(calls: Iterable[Mapping[str, Any]]) -> str:
+    """Give a message's calls as JSON text; nearly all of them came in the form that they get."""
+    for call in calls:
+        if [*call] != _CALL or [*call["function"]] != _FUNCTION:
+            return json_text([_call(call) for call in calls])
+    return json_text(calls)
 
 
 def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -288,29 +292,35 @@ def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-_OF_STEP = itemgetter("agent_path", "node", "model", "thought")
-_OF_ACTION = itemgetter("name", "input", "observation", "is_error", "attempts", "call_id")
 _NO_ACTION = ({"name": None, "input": None, "observation": None, "is_error": False, "attempts": 0, "call_id": None},)
 
 
 def put_steps(told: Told, into: Columns) -> None:
     """Add the rows of `store.steps`, in the order of STEP: one per action, one for a step without any."""
     fields = told.fields
-    if not fields["steps"]:
-        return
-    rows = [
-        (step, index, action) for step in fields["steps"] for index, action in enumerate(step["actions"] or _NO_ACTION)
-    ]
-    steps, indices, actions = zip(*rows, strict=True)
-    n = len(rows)
+    steps = fields["steps"]
+    actions = [action for step in steps for action in step["actions"] or _NO_ACTION]
+    n = len(actions)
+    indices: Iterable[int] = repeat(0, n)
+    if n > len(steps):  # some step has several
+        indices = [index for step in steps for index in range(len(step["actions"]) or 1)]
+        steps = [step for step in steps for _ in step["actions"] or _NO_ACTION]
     into.add(
         n,
         repeat(fields["trajectory_id"], n),
         repeat(fields["revision"], n),
         [step["idx"] for step in steps],
         indices,
-        *zip(*map(_OF_STEP, steps), strict=True),
-        *zip(*map(_OF_ACTION, actions), strict=True),
+        [step["agent_path"] for step in steps],
+        [step["node"] for step in steps],
+        [step["model"] for step in steps],
+        [step["thought"] for step in steps],
+        [action["name"] for action in actions],
+        [action["input"] for action in actions],
+        [action["observation"] for action in actions],
+        [action["is_error"] for action in actions],
+        [action["attempts"] for action in actions],
+        [action["call_id"] for action in actions],
         [step["at"] for step in steps],
     )
 
