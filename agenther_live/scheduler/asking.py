@@ -74,7 +74,7 @@ async def relabel_all(parts: Parts, first: Round, report: TickReport, how: How, 
     try:
         while busy and not parts.stop.is_set() and report.paused is None and broken is None:
             done, _ = await asyncio.wait(busy, timeout=STOP_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            for task in [each for each in busy if each in done]:  # a set has no order: of two samples alike one is kept
                 del busy[task]
                 error = task.exception()
                 if error is not None:

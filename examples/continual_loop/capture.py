@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,15 @@ class Captured:
 
 
 @contextmanager
-def home_of(path: Path, world: World, runs: dict[str, Run], *, relabels: bool = True) -> Iterator[Live]:
-    """A home whose worker asks the scripted model, and whose outcomes are the world's own."""
+def home_of(path: Path, world: World, runs: dict[str, Run], *, relabels: bool = True, seed: int = 0) -> Iterator[Live]:
+    """A home whose worker asks the scripted model, and whose outcomes are the world's own; `seed` is of its errors."""
 
     def truth(trajectory: Trajectory) -> Outcome:
         run = runs[str(trajectory.thread_id)]
         label = "success" if run.reached(trajectory.final_answer) else "failure"
         return Outcome(label=label, source="evaluator")  # type: ignore[arg-type]
 
-    with serve(world, ERRORS) as url:
+    with serve(world, replace(ERRORS, seed=seed)) as url:
         model = {"relabeler": f"openai:scripted-relabeler,base_url={url}"}
         panel = [f"openai:scripted-judge,base_url={url}"]
         with Live(
@@ -74,6 +74,8 @@ def home_of(path: Path, world: World, runs: dict[str, Run], *, relabels: bool = 
             tool_kinds={world.name: world.kinds},
             outcome_settle_seconds=0.0,
             shard_seconds=0.0,
+            concurrency=1,  # of two samples alike the first is kept, and so it is the same one each time
+            slice_seconds=3600.0,
             reuse_goals=False,
             style_examples=0,
             canary_share=0.0,
@@ -133,5 +135,8 @@ def captured(live: Live, *, version: str | None = None) -> Captured:
         name: [each.row for each in read_rows(live.home.shards, name) if each.row["trajectory_id"] in episodes]
         for name in FORMATS
     }
+    place = {trajectory_id: at for at, trajectory_id in enumerate(episodes)}
+    for some in rows.values():  # in shards the samples of one moment stand by ids, which are new in each home
+        some.sort(key=lambda row: (place[row["trajectory_id"]], row["content_hash"]))
     reasons = live.buffer.sql("select stage, reason, count(*) as n from relabelings group by all order by n desc")
     return Captured([*episodes.values()], rows, {"relabelings": reasons.dicts()})

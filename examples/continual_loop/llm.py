@@ -1,8 +1,8 @@
 """A scripted LLM over HTTP that speaks the OpenAI protocol: it plays relabeler and judge, with stated errors.
 
 It answers from the record in the prompt alone, as a model would: results are parsed, calls are followed, and a goal is
-read from or written in words. Its errors are drawn from the prompt's own hash, so the same question gets the same
-answer. Standard library only.
+read from or written in words. Its errors are drawn from a seed and the record, so the same question gets the same
+answer in every home; the marker around the record, a secret of the home, has no part in it. Standard library only.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class ErrorModel:
     """Of judged goals that are wrong and pass."""
     rejects: float = 0.05
     """Of judged goals that are right and do not pass."""
+    seed: int = 0
+    """Another seed is wrong elsewhere."""
 
 
 @contextmanager
@@ -82,8 +84,9 @@ def answer(request: dict[str, Any], world: World, errors: ErrorModel) -> dict[st
     """The reply to a prompt of the product, by the keys that it asks for."""
     prompt = request["messages"][-1]["content"]
     marker = re.findall(r"^record ([0-9a-f]{16})$", prompt, re.MULTILINE)[0]
-    record = json.loads(prompt.split("\n")[1])
-    rng = random.Random(marker)
+    told = prompt.split("\n")[1]
+    record = json.loads(told)
+    rng = random.Random(f"{errors.seed} {told}")
     done, at = _done(record["messages"])
     if "failed_goal" not in record:  # no judge is shown it
         return _judged(marker, record, done, at, world, errors, rng)

@@ -42,7 +42,7 @@ def train_round(
     *,
     steps: int = STEPS,
     after: Path | None = None,
-    replay: float = 0.25,
+    replay: float = 0.0,
 ) -> str | None:
     """One round of TRL on what was published (behind the round `after`; or on `rows`), which changes the model.
 
@@ -55,6 +55,8 @@ def train_round(
         if after is not None:
             follower.resume(after)
         rows = follower.take(1)
+        hashes = list(rows["content_hash"])  # in shards rows stand by ids, which are new in each home
+        rows = rows.select(sorted(range(len(hashes)), key=hashes.__getitem__))
     args = SFTConfig(
         str(out),
         max_steps=steps,
@@ -90,7 +92,7 @@ def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder:
         model, version, runs = copy.deepcopy(base), "base", dict[str, Run]()
         records.append({"arm": arm, "round": 0, **start_of_all})
         kept: list[dict[str, Any]] = []
-        with home_of(folder / arm, world, runs, relabels=arm in ("full", *REPLAY)) as live:
+        with home_of(folder / arm, world, runs, relabels=arm in ("full", *REPLAY), seed=job.seed) as live:
             for number in range(1, job.size.rounds + 1):
                 rng = random.Random(f"round {job.world} {job.seed} {number}")
                 train = world.split()[0]
@@ -103,7 +105,7 @@ def rounds(job: Any, world: World, base: LlamaForCausalLM, measure: Any, folder:
                     version = f"claim-{number}"
                 else:
                     before = folder / f"{arm}-{number - 1}" if arm in REPLAY and number > 1 else None
-                    out, share = folder / f"{arm}-{number}", REPLAY.get(arm, 0.25)
+                    out, share = folder / f"{arm}-{number}", REPLAY.get(arm, 0.0)
                     version = train_round(live, model, out, after=before, replay=share) or version
                 rows = len(kept) if arm == "claim" else live.status()["samples"]
                 reached = sum(runs[str(start + at)].world.reached(runs[str(start + at)]) for at in range(len(goals)))

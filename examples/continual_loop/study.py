@@ -206,7 +206,7 @@ def _captured(job: Job, world: World, model: LlamaForCausalLM, n: int) -> Captur
         found: Captured = pickle.loads(path.read_bytes())
         return found
     runs: dict[str, Run] = {}
-    with tempfile.TemporaryDirectory() as folder, home_of(Path(folder) / "home", world, runs) as live:
+    with tempfile.TemporaryDirectory() as folder, home_of(Path(folder) / "home", world, runs, seed=job.seed) as live:
         goals, seeds = goals_of(job, world, n)
         capture(live, world, model, goals, seeds, runs, version="base")
         seen = captured(live)

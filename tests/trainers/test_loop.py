@@ -233,6 +233,34 @@ def test_the_choice_that_a_habit_made_is_refused_as_a_demonstration(tmp_path: Pa
     assert judged
 
 
+@pytest.mark.parametrize("name", [*WORLDS])
+def test_one_seed_gives_the_same_round_in_every_home(name: str, tmp_path: Path) -> None:
+    """Runs, verdicts and rows, in order: all but ids and times, though the markers in prompts are a home's own."""
+    world, found = WORLDS[name], []
+    teacher = upbringing.Teacher(world, upbringing.Faults())
+    goals = [goal for goal in study.drawn(world.split()[0], 10, random.Random(7)) for _ in range(2)]
+    model = _Taught(policy=policy.new_model(), world=world, teacher=teacher)
+    for home, seed in (("a", 1), ("b", 1), ("c", 2)):
+        runs: dict[str, Run] = {}
+        with home_of(tmp_path / home, world, runs, seed=seed) as live:
+            agent = live.attach(build_agent(model, runs), name=world.name, policy_version="teacher")
+            for number, goal in enumerate(goals):
+                run = runs[str(number)] = Run(world, goal, number)
+                agent.invoke(*call_of(run))
+            live.run_until_idle()
+            seen = captured(live)
+        place = {each.trajectory_id: at for at, each in enumerate(seen.episodes)}
+        rows = [
+            (form, place[row["trajectory_id"]], *(row[key] for key in ("content_hash", "goal", "kind", "confidence")))
+            for form, some in seen.rows.items()
+            for row in some
+        ]
+        runs_told = [(each.goal, each.answer, each.reached, each.messages, each.proposals) for each in seen.episodes]
+        found.append((runs_told, rows, seen.figures))
+    assert found[0] == found[1]
+    assert found[0] != found[2], "another seed of the scripted model is wrong elsewhere"
+
+
 def test_learning_in_hindsight_beats_learning_from_successes(
     world: World, base: Any, job: study.Job, round_one: Any
 ) -> None:
