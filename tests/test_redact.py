@@ -370,7 +370,9 @@ def test_any_json_value_keeps_its_shape_and_is_redacted_once(value: Any) -> None
         '"' * 65_536, "{" * 65_536, "[" * 65_536, "\\" * 65_536, " " * 65_536, "sk-" * 20_000, "_" * 65_536,
         "GB82 " * 13_000, "authorization: " * 4_000, "authorization:" * 4_000, "cookie: a=" * 6_000, "phone " * 10_000,
         "%40" * 20_000, "token is " * 7_000, "é" * 65_536, "[SECRET:" * 8_000, "ghp_" * 16_000, "bearer " * 9_000,
-        "https://" + "a" * 60_000 + ":x@", "password='" * 6_000, "aws " + "Aa1/" * 16_000 + " secret:",
+        "https://" + "a" * 60_000 + ":x@", "password='" * 6_000, 'password="' + "a b " * 16_000,
+        ('password="' + "a b " * 130) * 120, ("password='" + "a b " * 130 + "\n") * 120, 'password=\\"' * 5_500,
+        "aws " + "Aa1/" * 16_000 + " secret:",
         "[SECRET:key:0123456789ab]" * 2_500 + "password=", "a@b.co " * 9_000,
     ],
 )  # fmt: skip
@@ -379,6 +381,23 @@ def test_no_text_takes_long(full: Redactor, text: str) -> None:
     full.text(text)
     full.value({"x": text})
     assert time.process_time() - started < 1.5
+
+
+@pytest.mark.parametrize("length", [30, 499, 500, 501, 3_000, 70_000])
+@pytest.mark.parametrize("around", ["password = '{}' #", 'the passphrase is "{}".', 'x {{"password": "{}", "a": 1}}'])
+def test_a_quoted_password_with_blanks_goes_however_long_it_is(around: str, length: int) -> None:
+    found = Redactor(None, KEY).text(around.format(("correct horse 7 " * 5_000)[:length]))
+    assert PLACEHOLDER.sub("{}", found) == around.format("{}").replace("{{", "{").replace("}}", "}")
+
+
+def test_a_quote_inside_of_a_quoted_password_does_not_end_it() -> None:
+    redactor = Redactor(None, KEY)
+    for text in (
+        r'password="ab\"cd ef" user="x"',
+        r'password="C:\temp\\" user="x"',
+        'password="it\'s %s" user="x"' % ("a b " * 200),
+    ):
+        assert PLACEHOLDER.sub("{}", redactor.text(text)) == 'password="{}" user="x"'
 
 
 def test_a_cut_leaves_no_part_of_a_secret(full: Redactor) -> None:

@@ -93,7 +93,8 @@ _ASSIGNED = re.compile(
     r"(?P<before>(?i:(?P<password>password|passwd|passphrase|pwd)"
     r"|(?P<secret>secret(?:[_-]?(?:access)?[_-]?key)?|credentials?)|(?P<key>key)|(?P<token>token))"
     r"(?:\\{0,7}[\"'])?(?P<separator>\s{0,4}(?::=|=>|=|:|\bis\b)\s{0,4}))"
-    r"(?:(?P<quote>\\{0,7}[\"'])(?P<quoted>[^\r\n]{1,500}?)(?P=quote)|\\{0,7}[\"'](?P<long>[^\s\"'\\]{500})"
+    r"(?:(?P<quote>\\{0,7}[\"'])(?P<quoted>[^\r\n]{1,500}?(?<!\\)(?:\\\\)*+)(?P=quote)"
+    r"|\\{0,7}[\"'](?P<long>[^\s\"'\\]{500})|(?P<open>\\{0,7}[\"'])(?P<wide>[^\r\n]{500})"
     r"|(?P<bare>[^\s\"'\\;&,<>]{3,500}))"
 )
 # What these match is bounded, or hostile text would take seconds; a value that reaches the bound goes on to its end.
@@ -211,6 +212,13 @@ def _assigned(text: str, m: re.Match[str], replace: Replace, edits: list[tuple[i
         start, end = m.start("long"), _end(text, m.end("long"))
         edits.append((start, end, replace(kind, text[start:end])))
         return end
+    if m["wide"] is not None:
+        start, end = m.start("wide"), text.find(m["open"], m.end("wide"))
+        value = text[start:end] if end > 0 else ""
+        if value and len(value.splitlines()) == 1 and (kind == "password" or " " not in value):
+            edits.append((start, end, replace(kind, value)))
+            return end
+        return 0
     if (quoted := m["quoted"]) is not None:
         if not harmless(quoted) and (kind == "password" or (len(quoted) >= 8 and " " not in quoted)):
             edits.append((m.start("quoted"), m.end("quoted"), replace(kind, quoted)))

@@ -21,6 +21,7 @@ from agenther_live.relabel.checks.claims import claims, false_claims, waiting_cl
 from agenther_live.relabel.checks.turns import first_contradiction
 from agenther_live.relabel.conducted import spoken
 from agenther_live.relabel.lanes import concluding
+from agenther_live.relabel.mended import mended
 from agenther_live.relabel.models import Candidate, Case, Proposal, Refused
 from agenther_live.relabel.reading.calls import Call, ToolKind, View, name_words, scalars, view
 from agenther_live.relabel.reading.lexicon import FINISHING, OPENERS, STOPWORDS
@@ -29,9 +30,15 @@ from agenther_live.relabel.severity import Level, weight
 from agenther_live.relabel.signals import counted, signals
 from agenther_live.trajectory import NOT_AS_SEEN, Message, Outcome, Trajectory
 
-__all__ = ["cites", "content_hash", "demonstrate", "hindsight_sample", "success_sample", "with_goal"]
+__all__ = ["argued", "cites", "content_hash", "demonstrate", "hindsight_sample", "success_sample", "with_goal"]
 
 _THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+# "It is not quite what was asked, but …": in the new goal's sample it is.
+_FALLS_SHORT = re.compile(
+    r"(?:\bnot|n['’]t)\s+(?:quite\s+|exactly\s+|really\s+)?(?:what|all that)"
+    r"\s+(?:was|is|you|they|he|she|the\s+\w+)\s+(?:have\s+|has\s+|had\s+)?(?:ask|want|request|need)(?:ed|s)?\b",
+    re.IGNORECASE,
+)
 # Words of requests that say nothing about which goal is meant.
 _COMMON = frozenset(stem(word) for word in OPENERS)
 # What no system prompt names that was not written for one user's goal.
@@ -140,7 +147,10 @@ def _feeding(kept: Sequence[Call], useful: set[int]) -> set[int]:
 
 
 def _argues(seen: View, kept: Sequence[Call], end: int, proposal: Proposal) -> bool:
-    """Whether any thought of the span cites the old goal: then those beside it serve that goal too, if less loudly."""
+    """Whether a thought of the span cites the old goal, or says that it falls short of what was asked.
+
+    Then those beside it serve that goal too, if less loudly.
+    """
     goal, new = seen.trajectory.goal, proposal.hindsight_goal
     for step in seen.trajectory.root_steps:
         index = step.message_index
@@ -151,7 +161,8 @@ def _argues(seen: View, kept: Sequence[Call], end: int, proposal: Proposal) -> b
         wire = message.wire()
         hidden = " ".join(orjson.dumps(value).decode() for key in _THOUGHT_KEYS if (value := wire.get(key)))
         told = _all_text(message) if message.tool_calls else step.thought
-        if cites(f"{told} {hidden}".strip(), goal, new, shown):
+        thought = f"{told} {hidden}".strip()
+        if cites(thought, goal, new, shown) or _FALLS_SHORT.search(thought):
             return True
     return False
 
@@ -286,6 +297,25 @@ def cites(text: str, goal: str, new: str, shown: frozenset[str] | None = None) -
     return False
 
 
+_ARGUED = 6  # words in a row that an argument has of the old goal
+
+
+def argued(call: Call, goal: str, new: str) -> str:
+    """Words in a row that an argument of a call has of the old goal alone, at least two of them its own; '' for none.
+
+    Single words and short runs are what calls are made of: a query names the thing that both goals are about.
+    """
+    old, own = words(goal), set(content_words(goal)) - set(content_words(new))
+    if len(own) < 2 or len(old) < _ARGUED:
+        return ""
+    told = [f" {fold(str(value))} " for _, value in call.given if isinstance(value, str) and value.count(" ") > 3]
+    for start in range(len(old) - _ARGUED + 1) if told else ():
+        run = old[start : start + _ARGUED]
+        if len(own.intersection(map(stem, run))) >= 2 and any(f" {' '.join(run)} " in text for text in told):
+            return " ".join(run)
+    return ""
+
+
 def holds_placeholder(message: Message) -> bool:
     """Whether redaction left a placeholder in a message: nobody should learn to write one."""
     return bool(PLACEHOLDER.search(orjson.dumps(message.wire()).decode()))
@@ -358,7 +388,7 @@ def success_sample(
     Everything is kept; failed calls, false claims and placeholders are masked, and so is what was cut at capture.
     `kinds` says what the tools of this agent do, where that was declared.
     """
-    told = _as_learned(trajectory) if outcome.label == "success" else None
+    told = _as_learned(mended(trajectory)) if outcome.label == "success" else None
     if told is None:
         return None
     trajectory = told
@@ -408,7 +438,8 @@ def _as_learned(trajectory: Trajectory) -> Trajectory | None:
 
 
 def _lies(text: str, seen: View, index: int) -> bool:
-    return bool(false_claims(text, seen, before=index) or waiting_claims(text, seen, before=index))
+    # Whoever called it a success knows how it went on: a message that was queued then may be called sent.
+    return bool(false_claims(text, seen, before=index) or waiting_claims(text, seen, before=index, queued=False))
 
 
 def _writes(seen: View, messages: Sequence[TrainMessage]) -> bool:

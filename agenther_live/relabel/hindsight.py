@@ -17,6 +17,7 @@ from agenther_live.relabel.detect import RulesDetector
 from agenther_live.relabel.extract import RulesExtractor
 from agenther_live.relabel.judges.judge import RulesJudge
 from agenther_live.relabel.lanes import parts, together
+from agenther_live.relabel.mended import mended
 from agenther_live.relabel.models import (
     Candidate,
     Case,
@@ -57,7 +58,8 @@ async def relabel(
     Where no conversation of the whole run is one that a model saw, its lanes are relabeled instead, each by itself.
 
     `others` are goals of other users of the same agent: one that this run in fact reached is the first choice, and a
-    few show the relabeler how users write.
+    few show the relabeler how users write. Half a character in any text, in what comes in or in what a part gives, is
+    U+FFFD in all that is made of it.
 
     Returns a `Relabeling` of stage `relabeled` (with its sample), `rejected`, or `errored` (a model did not answer: try
     again later; what was paid for is kept).
@@ -66,20 +68,21 @@ async def relabel(
         TerminalModelError: a model refuses for good (key, name, request); nothing else will work until that is mended.
         SpendCapReached: the day's budget is used up.
     """
+    trajectory, outcome, others = mended(trajectory), mended(outcome), mended(tuple(others))
     policy = (policy or Policy()).of_agent(trajectory.agent)
     detector = detector or RulesDetector()
     if apart := parts(trajectory):
         found = []
-        for part in apart:
+        for part in apart[: policy.max_lanes]:
             made = await _relabel(
                 part.run, outcome, outcome_rev, relabeler, judges, detector, extractor, policy, others,
                 lane=part.name, asked=trajectory.goal,
             )  # fmt: skip
             found.append((part, made))
-        return together(trajectory, found)
+        return mended(together(trajectory, found, left_out=max(0, len(apart) - policy.max_lanes)))
     run = conducted(trajectory)
     whole = await _relabel(run, outcome, outcome_rev, relabeler, judges, detector, extractor, policy, others)
-    return moved(whole, len(trajectory.messages) - len(run.messages))
+    return mended(moved(whole, len(trajectory.messages) - len(run.messages)))
 
 
 async def _relabel(
@@ -154,7 +157,7 @@ async def _propose(court: _Court, case: Case) -> bool:
         trip.refused.clear()
     for attempt in range(1, policy.max_attempts + 1):
         try:
-            proposal = await court.relabeler.propose(case, attempt, trip.refused)
+            proposal = mended(await court.relabeler.propose(case, attempt, trip.refused))
         except Refused as why:
             if not trip.goals:
                 trip.last = why.reason, why.detail

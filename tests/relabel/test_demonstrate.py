@@ -94,6 +94,23 @@ def test_thoughts_that_argue_for_the_old_goal_are_taken_out() -> None:
     assert sample.messages[10].message.text == "", "where one thought argues, those beside it go too"
 
 
+@pytest.mark.parametrize(
+    ("thought", "gone"),
+    [
+        ("It is not quite what was asked, but I go for Bolt & Co.", True),
+        ("It isn't exactly what the customer wanted. I take Bolt & Co.", True),
+        ("Bolt & Co it is, which is just what was asked.", False),
+    ],
+)
+def test_a_thought_that_finds_it_short_of_the_request_is_taken_out(thought: str, gone: bool) -> None:
+    run = bought()
+    at = max(index for index, message in enumerate(run.messages) if message.tool_calls)
+    words = run.messages[at].wire() | {"content": thought}
+    sample = sample_of(trajectory([m.wire() if i != at else words for i, m in enumerate(run.messages)], tools=TOOLS))
+    assert (sample.messages[at].message.text == "") is gone
+    assert at in trained(sample)
+
+
 def test_thoughts_that_serve_any_goal_stay() -> None:
     assert sample_of(bought()).messages[10].message.text == "I go for this one."
 

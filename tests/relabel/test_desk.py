@@ -64,7 +64,7 @@ DONE = "I refunded 5.00 EUR as goodwill on A-10041."
         (refunded(), "Refund 5 EUR as goodwill on the chair order of C-2207.", DONE, "check:constraint"),
         (refunded(), "Refund 5 EUR as goodwill on the not shipped lamp order of C-2207.", DONE, None),
         (refunded(), "Refund the full price of the lamp order of C-2207 as goodwill.", DONE, "check:writes"),
-        (refunded("pending"), "Refund 5 EUR as goodwill on the lamp order of C-2207.", DONE, None),
+        (refunded("pending"), "Refund 5 EUR as goodwill on the lamp order of C-2207.", DONE, "check:writes"),
         (
             refunded("pending_approval"),
             "Refund 5 EUR as goodwill on the lamp order of C-2207.",

@@ -272,6 +272,20 @@ def test_a_worse_choice_is_refused(supplier: str) -> None:
         compose(case(bought(supplier)))
 
 
+def test_a_limit_that_the_whole_broke_is_not_said_again_for_its_part() -> None:
+    hotels = [{"hotel": "Lune", "price_eur": 180}, {"hotel": "Gare", "price_eur": 210}]  # of a night
+    run = trajectory(
+        [
+            user("Book a room in Lyon for 2 nights, for at most 250 EUR in total."),
+            *uses("search_hotels", {"city": "Lyon"}, hotels),
+            *uses("book_room", {"hotel": "Lune", "city": "Lyon", "nights": 2}, {"booking": "B-7", "total_eur": 360}),
+            says("I booked the Lune for 360 EUR."),
+        ]
+    )
+    assert "250" not in compose(case(run))[0].hindsight_goal
+    assert fault(run) is None
+
+
 def test_a_limit_that_results_keep_may_be_set_freely() -> None:
     goal = "Please order 40 hex bolts delivered to Lyon, for at most 130 EUR in total."
     assert fault(bought(), hindsight_goal=goal) is None

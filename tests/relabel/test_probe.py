@@ -66,3 +66,5 @@ def test_what_is_wrong_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert shown.code == 1, shown.err
         levels = [each["level"] for each in json.loads(shown.out) if each["area"] == "models"]
         assert levels == ["bad", "ok"]
+        (tmp_path / "home" / "agenther.toml").write_text("")
+        assert "no chat model is set" in run_cli("doctor", "--home", tmp_path / "home", "--models").out

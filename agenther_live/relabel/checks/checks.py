@@ -23,12 +23,13 @@ from agenther_live.relabel.checks.grounds import (
     untold,
 )
 from agenther_live.relabel.checks.missed import still_asked
-from agenther_live.relabel.checks.parts import flag_unlike, left_out, out_of_order, too_few, turned_round
+from agenther_live.relabel.checks.parts import flag_unlike, left_out, out_of_order, overwritten, too_few, turned_round
 from agenther_live.relabel.checks.predicates import Bound, Superlative, compile_goal, holds
 from agenther_live.relabel.checks.pretended import simulated
+from agenther_live.relabel.checks.queued import only_queued, says_queued
 from agenther_live.relabel.checks.telling import another_currency
 from agenther_live.relabel.checks.told import asked_rows
-from agenther_live.relabel.demonstrate import cites
+from agenther_live.relabel.demonstrate import argued, cites
 from agenther_live.relabel.judges.quoting import visible
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.reading.calls import Call, name_words
@@ -144,6 +145,10 @@ def _conversation(ground: Ground) -> Iterator[Fault]:
     for call in ground.calls:
         if call.why == "unanswered":
             yield Fault("check:unanswered", f"the span holds a call of {call.name} that was never answered")
+        if ground.candidate.messages[call.at].train and (
+            run := argued(call, ground.case.trajectory.goal, ground.candidate.goal)
+        ):
+            yield Fault("check:old_goal", f"{call.name} was given words of the failed goal: “{run[:120]}”")
     old = fold(ground.case.trajectory.goal)
     if len(old) >= 12:
         for index in range(ground.case.trajectory.context_len, ground.end):
@@ -226,9 +231,13 @@ def _writes(ground: Ground) -> Iterator[Fault]:
     goal_stems = set(content_words(ground.candidate.goal))
     goal_facts = {mention.norm for mention in find_mentions(ground.candidate.goal)}
     done: set[str] = set()
+    answer = ground.candidate.proposal.final_answer
+    told = answer is None or says_queued(answer) or says_queued(ground.candidate.goal)
     for call in ground.calls:
         if not call.ok or call.kind != "write":
             continue
+        if not told and (waits := only_queued(call, ground.calls)) is not None:
+            yield Fault("check:writes", f"{call.name} was only taken in (“{waits[:60]}”), and nobody says so")
         if call.signature in done:
             yield Fault("check:writes", f"{call.name} was made twice with the same arguments")
         done.add(call.signature)
@@ -249,7 +258,8 @@ def _writes(ground: Ground) -> Iterator[Fault]:
 def _parts(ground: Ground) -> Iterator[Fault]:
     """T: of several things, or of several deeds in an order, none is missing."""
     goal, writes = ground.candidate.goal, [call for call in ground.calls if call.ok and call.kind == "write"]
-    for why in (left_out(goal, writes), too_few(goal, writes, ground.calls), out_of_order(goal, writes)):
+    found = left_out(goal, writes), too_few(goal, writes, ground.calls), out_of_order(goal, writes)
+    for why in (*found, overwritten(goal, writes)):
         if why is not None:
             yield Fault("check:writes", why)
     if (why := turned_round(goal, ground.calls)) is not None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agenther_live.relabel.checks.confirm import put_off
+from agenther_live.relabel.checks.queued import only_queued, says_queued
 from agenther_live.relabel.reading.calls import View, name_words
 from agenther_live.relabel.reading.lexicon import FINISHING, IDLE, PUT_OFF, WRITING
 from agenther_live.relabel.reading.mentions import stem, synonyms, words
@@ -38,10 +40,11 @@ _OWN_DEEDS = _DEEDS | frozenset(
 )
 _OWN_DEEDS |= frozenset(stem(verb) for verb in ["resend", "reset", "schedule", "send", "ship", "subscribe", "transfer"])
 _OWN_DEEDS |= frozenset(stem(verb) for verb in ["unlock", "unsubscribe", "update"])
+# 'May' and 'Will' are a month and a man: "In May I sent it to Will" is a claim.
 _NEGATED = re.compile(
     r"\b(?:not|never|no|none|nothing|without|unable|cannot|could|couldn't|can't|didn't|wasn't|weren't|isn't|aren't|haven't|"
     r"hasn't|won't|"
-    r"fail(?:ed|s)?|unsuccessful\w*|would|should|can|will|may|might|if|once|before|until|unless|"
+    r"fail(?:ed|s)?|unsuccessful\w*|would|should|(?-i:can|will|may)|might|if|once|before|until|unless|"
     r"to be|please|let me|shall|need(?:s)? to)\b"
     r"|n't\b|\?",
     re.IGNORECASE,
@@ -79,9 +82,10 @@ class Claim:
     tools: tuple[str, ...]
 
 
-def sentences(text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def sentences(text: str) -> tuple[str, ...]:
     """A text in sentences; lines count as ends, and a dot inside a number does not."""
-    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
+    return tuple(part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip())
 
 
 def _base(word: str) -> str:
@@ -94,26 +98,19 @@ def claims(text: str, view: View) -> list[Claim]:
 
     Negated, conditional and asking sentences claim nothing.
     """
-    writers = [name for name, kind in view.kinds.items() if kind != "read"]
+    writers = _writers(view)
     found: list[Claim] = []
     for sentence in sentences(text):
-        if _NEGATED.search(_LIMIT.sub(" ", sentence)):
+        said = {_base(word) for match in _DONE.finditer(sentence) for word in match.groups() if word}
+        if (not said and not _BARE.search(sentence)) or _NEGATED.search(_LIMIT.sub(" ", sentence)):
             continue
         stems = {stem(word) for word in re.findall(r"[a-z]+", sentence.casefold())}
-        said = {_base(word) for match in _DONE.finditer(sentence) for word in match.groups() if word}
         tools: list[str] = []
         vague: list[str] = []  # could have done it, where another tool of the same verb is meant
-        for name in writers:
-            parts = [part for part in name_words(name) if not part.isdigit()]
-            verbs = {_base(part) for part in parts if part in WRITING}
-            if not verbs and parts and view.kinds[name] == "unknown" and parts[0] not in IDLE | FINISHING:
-                verbs = {_base(parts[0])}  # no verb that is known; where the sentence has it in the past, it is one
-            if not verbs:
-                continue
-            nouns = {stem(part) for part in parts} - {stem(parts[0])}
+        for name, first, verbs, nouns in writers:
             for verb in verbs & said:
                 # 'placed' says little by itself: the order must be named too; 'ordered' says it all
-                if verb == stem(parts[0]) and nouns and not nouns & stems and len(verbs) > 1:
+                if verb == first and nouns and not nouns & stems and len(verbs) > 1:
                     vague.append(name)
                     continue
                 tools.append(name)
@@ -128,6 +125,19 @@ def claims(text: str, view: View) -> list[Claim]:
     return found
 
 
+def _writers(view: View) -> list[tuple[str, str, set[str], set[str]]]:
+    """The tools that may write: name, first word, what they do, and to what."""
+    found = []
+    for name, kind in view.kinds.items():
+        parts = [part for part in name_words(name) if not part.isdigit()]
+        verbs = {_base(part) for part in parts if part in WRITING}
+        if not verbs and parts and kind == "unknown" and parts[0] not in IDLE | FINISHING:
+            verbs = {_base(parts[0])}  # no verb that is known; where a sentence has it in the past, it is one
+        if verbs and kind != "read":
+            found.append((name, stem(parts[0]), verbs, {stem(part) for part in parts} - {stem(parts[0])}))
+    return found
+
+
 def _by_itself(sentence: str) -> set[str]:
     """What a sentence says that the agent did: "I closed it", and not "it is closed" or "we closed it"."""
     return {_base(each["a"]) for each in _DONE.finditer(sentence) if each["a"] and each.group()[0] in "iI"}
@@ -139,15 +149,19 @@ def false_claims(text: str, view: View, *, before: int | None = None) -> list[Cl
     return [claim for claim in claims(text, view) if not worked.intersection(claim.tools)]
 
 
-def waiting_claims(text: str, view: View, *, before: int | None = None) -> list[tuple[Claim, str]]:
+def waiting_claims(text: str, view: View, *, before: int | None = None, queued: bool = True) -> list[tuple[Claim, str]]:
     """The claims of a deed that every call which could have done it put off, with what the last of them said of it.
 
-    A sentence that says so itself ("it waits for approval") claims nothing.
+    A sentence that says so itself ("it waits for approval") claims nothing. `queued`: what was only taken in to be done
+    later is put off, too, where no later look shows that it was done.
     """
     found = []
+    known = [call for call in view.calls if call.ok and (before is None or call.at < before)]
     for claim in claims(text, view):
-        worked = [c for c in view.calls if c.ok and c.name in claim.tools and (before is None or c.at < before)]
-        waits = [put_off(call) for call in worked]
+        worked = [call for call in known if call.name in claim.tools]
+        waits = [put_off(call) or (only_queued(call, known) if queued else None) for call in worked]
+        if queued and says_queued(claim.sentence):
+            waits = [put_off(call) for call in worked]
         if worked and all(waits) and not set(words(claim.sentence)) & _OPEN:
             found.append((claim, str(waits[-1])))
     return found
@@ -160,20 +174,20 @@ def false_reads(text: str, view: View, *, before: int | None = None) -> list[str
     """
     worked = {call.name for call in view.calls if call.ok and (before is None or call.at < before)}
     known = {stem(part) for name in worked for part in name_words(name)}
+    looks = []
+    for name, kind in view.kinds.items():
+        parts = [part for part in name_words(name) if not part.isdigit()]
+        nouns = {stem(part) for part in parts[1:]}
+        if kind == "read" and name not in worked and nouns and not nouns & known:
+            looks.append((stem(parts[0]), nouns))
     found = []
-    for sentence in sentences(text):
-        if _NEGATED.search(_LIMIT.sub(" ", sentence)):
-            continue
+    for sentence in sentences(text) if looks else ():
         said = {_base(word) for match in _DONE.finditer(sentence) for word in (match["a"], match["d"]) if word}
+        if not said or _NEGATED.search(_LIMIT.sub(" ", sentence)):
+            continue
         stems = {stem(word) for word in re.findall(r"[a-z]+", sentence.casefold())}
-        for name, kind in view.kinds.items():
-            parts = [part for part in name_words(name) if not part.isdigit()]
-            nouns = {stem(part) for part in parts[1:]}
-            if kind != "read" or name in worked or not nouns or stem(parts[0]) not in said:
-                continue
-            if nouns <= stems and not nouns & known:
-                found.append(sentence)
-                break
+        if any(verb in said and nouns <= stems for verb, nouns in looks):
+            found.append(sentence)
     return found
 
 
@@ -195,9 +209,9 @@ def unheard_deeds(text: str, view: View, *, before: int | None = None) -> list[s
             told.update(words(message.text[:50_000]))
     found = []
     for sentence in sentences(text):
-        if _NEGATED.search(_LIMIT.sub(" ", sentence)):
-            continue
         said = {word for match in _DONE.finditer(sentence) for word in (match["a"], match["b"], match["c"]) if word}
+        if not said or _NEGATED.search(_LIMIT.sub(" ", sentence)):
+            continue
         said |= set(_AND_DID.findall(sentence)) if said else set()
         past = (word for word in map(str.casefold, said) if word.endswith("ed") or word in _IRREGULAR)
         if {_base(word) for word in past if word not in told} & _TRACED - heard:

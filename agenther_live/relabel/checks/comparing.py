@@ -6,6 +6,7 @@ Where rows say nothing of a topic the judges decide. Where they do speak of it, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -13,15 +14,24 @@ from agenther_live.relabel.checks.counting import count_told, table_nouns
 from agenther_live.relabel.checks.parts import wanted
 from agenther_live.relabel.checks.predicates import Bound, Superlative, holds, limit_of
 from agenther_live.relabel.checks.sets import HowMany
-from agenther_live.relabel.checks.told import asked_rows, names
+from agenther_live.relabel.checks.told import asked_rows, named_rows
 from agenther_live.relabel.checks.topics import amount_for, rank_for, unread
 from agenther_live.relabel.reading.amounts import Amount, compare
 from agenther_live.relabel.reading.calls import Call
 from agenther_live.relabel.reading.mentions import find_mentions, fold, stem
 from agenther_live.relabel.reading.rows import Row, Selection, Table, tables
 
-__all__ = ["answer_untold", "answers_worse", "count_untold", "limit_untold", "narrowed", "superlative_untold"]
+__all__ = [
+    "answer_breaks",
+    "answer_untold",
+    "answers_worse",
+    "count_untold",
+    "limit_untold",
+    "narrowed",
+    "superlative_untold",
+]
 
+_DENYING = re.compile(r"\b(?:no|not|none|neither|nor|only|but|however|unfortunately)\b|n['’]t\b", re.IGNORECASE)
 _SORTING = frozenset(("sort", "sort_by", "order", "order_by", "orderby", "ranking"))
 
 
@@ -93,9 +103,30 @@ def answer_untold(
     return next((f"the result of {call.name} ends in the middle" for call in calls if _cut(call)), None)
 
 
+def answer_breaks(bound: Bound, answer: str, calls: Sequence[Call]) -> bool:
+    """Whether an answer names just one row of what was listed, and that row breaks a limit of the goal.
+
+    An answer with a 'no' in it may say just that, and asks for judges.
+    """
+    if _DENYING.search(answer):
+        return False
+    listed = [table for table in tables(call for call in calls if call.kind == "read") if len(table.rows) > 1]
+    named = [rows[0] for table in listed if len(rows := named_rows(table.rows, answer)) == 1]
+    return any(holds(bound, row) is False for row in named)
+
+
 def answers_worse(each: Superlative, goal: str, answer: str, calls: Sequence[Call], limits: Sequence[Bound]) -> bool:
-    """Whether an answer names just one row, or the figure of just one, and the run saw a better one."""
+    """Whether the answer to "which is the cheapest?" names just one row, or its figure, and the run saw a better one.
+
+    So it is, too, where that row breaks a limit of the goal, or a flag of it says otherwise than the goal.
+
+    A word or a flag of the goal that a column knows ("the cheapest delivered order", "the cheapest refundable fare")
+    leaves the other rows of that column out. That a row is the best is not proven by this: there may be others that
+    nobody saw. Where the rows speak of it and cannot be compared, `answer_untold` says so.
+    """
     for _, named, rivals in _answered(each, goal, answer, calls, limits):
+        if named is not None and not _competes(named, goal, limits):
+            return True
         mine = rank_for(named, each.topic, noun=each.noun) if named is not None else None
         if mine is None or named not in rivals:
             continue
@@ -111,18 +142,12 @@ def _answered(
     """The tables of looks that speak of the topic, with the one row that the answer names, and those that compete."""
     if each.topic == "other" and not each.noun:
         return
-    said = f" {fold(answer)} "
     told = {mention.norm for mention in find_mentions(answer) if mention.kind == "number"}
     for table in tables(call for call in calls if call.kind == "read"):
         if len(table.rows) < 2 or not any(_speaks(each, row) for row in table.rows):
             continue
-        rivals = [
-            row
-            for row in asked_rows(table.rows, goal)
-            if all(holds(limit, row) is not False for limit in limits)
-            and not any(isinstance(cell, bool) and wanted(name, goal) == (not cell) for name, cell in row.cells.items())
-        ]
-        named = [row for row in table.rows if names(row, table.rows, said)] or [
+        rivals = [row for row in asked_rows(table.rows, goal) if _competes(row, goal, limits)]
+        named = named_rows(table.rows, answer) or [
             row
             for row in rivals
             if (found := rank_for(row, each.topic, noun=each.noun)) is not None
@@ -130,6 +155,13 @@ def _answered(
             and f"{found.low:g}" in told
         ]
         yield table, named[0] if len(named) == 1 else None, rivals
+
+
+def _competes(row: Row, goal: str, limits: Sequence[Bound]) -> bool:
+    """Whether a row breaks no limit of a goal, and no flag of it says otherwise than the goal does."""
+    return all(holds(limit, row) is not False for limit in limits) and not any(
+        isinstance(cell, bool) and wanted(name, goal) == (not cell) for name, cell in row.cells.items()
+    )
 
 
 def _incomparable(each: Superlative, mine: Row, rivals: Sequence[Row]) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agenther_live.relabel.checks.comparing import (
+    answer_breaks,
     answer_untold,
     answers_worse,
     count_untold,
@@ -20,7 +21,6 @@ from agenther_live.relabel.checks.counting import count_told, rows_counted, tabl
 from agenther_live.relabel.checks.listed import lines_beat
 from agenther_live.relabel.checks.predicates import Bound, Count, Predicate, Superlative, compile_goal, holds, is_best
 from agenther_live.relabel.checks.sets import HowMany, OneOf
-from agenther_live.relabel.checks.told import tells_another
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.reading.calls import Call, name_words
 from agenther_live.relabel.reading.knowledge import Knowledge
@@ -138,6 +138,9 @@ def evaluate(ground: Ground, each: Predicate) -> bool | None:
     rows = chosen_rows(ground)
     if isinstance(each, Bound):
         answers = [answer for row in rows if (answer := holds(each, row)) is not None]
+        if not answers and not any(call.ok and call.kind != "read" for call in ground.calls):
+            told = ground.candidate.proposal.final_answer or ""
+            return False if answer_breaks(each, told, ground.calls) else None
         return None if not answers else all(answers)
     limits = [other for other in compile_goal(ground.candidate.goal) if isinstance(other, Bound)]
     choices = [narrowed(selection, ground.candidate.goal) for selection in ground.selections]
@@ -155,9 +158,7 @@ def evaluate(ground: Ground, each: Predicate) -> bool | None:
             if isinstance(value, str) and revealed(ground.knowledge, value, call)
         ]
         return False if lines_beat(each, ground.candidate.goal, given, ground.calls) else None
-    goal, calls = ground.candidate.goal, ground.calls
-    worse = tells_another(each, goal, told, calls, limits) or answers_worse(each, goal, told, calls, limits)
-    return False if worse else None
+    return False if answers_worse(each, ground.candidate.goal, told, ground.calls, limits) else None
 
 
 def untold(ground: Ground, each: Predicate) -> str | None:

@@ -140,6 +140,20 @@ def _meant(text: str, writes: Sequence[Call]) -> list[Call]:
     return [call for call in writes if {stem(part) for part in name_words(call.name) if not part.isdigit()} <= stems]
 
 
+def overwritten(goal: str, writes: Sequence[Call]) -> str | None:
+    """A value that a goal asks for and a later write of the same tool, about the same thing, replaced by another."""
+    asked = f" {fold(goal)} "
+    latest: dict[tuple[str, str], tuple[Call, dict[str, str]]] = {}
+    for call in reversed(writes):
+        given = {key: fold(str(value)) for key, value in call.args.items() if isinstance(value, str | int | float)}
+        for key, value in given.items():
+            rest = repr(sorted((other, said) for other, said in given.items() if other != key))
+            later = latest.setdefault((f"{call.name} {key}", rest), (call, given))[1][key]
+            if len(given) > 1 and value != later and f" {value} " in asked and f" {later} " not in asked:
+                return f"{call.name} was given {key}={call.args[key]}, and a later call of it replaced that"
+    return None
+
+
 def flag_unlike(goal: str, selections: Sequence[Selection]) -> str | None:
     """A yes or no of what was chosen ('insured: false') that the goal wants otherwise."""
     for selection in selections:

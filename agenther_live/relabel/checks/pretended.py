@@ -1,4 +1,4 @@
-"""Writes that worked and changed nothing: dry runs, previews, sandboxes, and things that were so already."""
+"""Writes that worked and changed nothing: dry runs, previews, sandboxes, things that were so already, no rows met."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ _ALREADY = re.compile(
     r"|\bno changes?\b|\bnothing (?:to|was|has been) (?:do|change|update)",
     re.IGNORECASE,
 )
+_COUNTS = frozenset(("affected", "changed", "deleted", "inserted", "modified", "removed", "updated"))
+_NOTHING = re.compile(
+    r"^\s*(?:update|delete|insert 0) 0\b|\b0 (?:row|record|item|document|file|message)s? (?:were |was )?[a-z]+ed\b",
+    re.IGNORECASE,
+)
 _STATUS = frozenset(("status", "state", "result", "outcome", "message", "msg", "detail", "details", "info", "note"))
 
 
@@ -44,11 +49,19 @@ def simulated(call: Call) -> str | None:
 
 
 def unchanged(call: Call) -> str | None:
-    """What says that a write found things as they were to be ('already exists', `created: false`), or None."""
+    """What says that a write found things as they were to be ('already exists', `created: false`), or none; or None."""
     own = {past(part) for part in name_words(call.name) if part in WRITING}
     if not isinstance(call.result, dict):
-        found = _ALREADY.search((call.observation or "")[:400]) if call.result is None else None
+        text = (call.observation or "")[:400] if call.result is None else ""
+        found = _ALREADY.search(text) or _NOTHING.search(text)
         return found.group() if found else None
+    counted = {
+        key: value
+        for key, value in call.result.items()
+        if isinstance(value, int) and not isinstance(value, bool) and set(name_words(key)) & (_COUNTS | own)
+    }
+    if counted and not any(counted.values()):
+        return f"{next(iter(counted))}: 0"
     for key, value in call.result.items():
         parts = set(name_words(key))
         if (value is False and parts & own) or (value is True and {"already"} & parts):

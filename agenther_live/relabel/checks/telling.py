@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from agenther_live.relabel.checks.claims import sentences
@@ -16,8 +17,17 @@ from agenther_live.relabel.checks.counting import table_nouns
 from agenther_live.relabel.reading.amounts import read_amount
 from agenther_live.relabel.reading.calls import Call, name_words, scalars
 from agenther_live.relabel.reading.lexicon import CURRENCIES, STOPWORDS
-from agenther_live.relabel.reading.mentions import Mention, content_words, figures, find_mentions, fold, number, stem
-from agenther_live.relabel.reading.rows import currency_code, tables
+from agenther_live.relabel.reading.mentions import (
+    Mention,
+    content_words,
+    figures,
+    find_mentions,
+    fold,
+    number,
+    phrases_in,
+    stem,
+)
+from agenther_live.relabel.reading.rows import Table, currency_code, tables
 
 __all__ = ["another_currency", "another_s_figure", "denied", "out_of_date"]
 
@@ -44,28 +54,41 @@ class _Record:
     call: int
 
 
+class _Group:
+    """A list of records, looked up once for all clauses of an answer."""
+
+    def __init__(self, records: Sequence[_Record]) -> None:
+        self.figures = frozenset[str]().union(*(each.figures for each in records))
+        self.calls = frozenset(each.call for each in records)
+        having: dict[str, list[_Record]] = {}
+        for record in records:
+            for text in record.texts:
+                having.setdefault(text, []).append(record)
+        self._own = {text: owners[0] for text, owners in having.items() if len(owners) == 1}
+
+    def named(self, said: str) -> _Record | None:
+        """The one record that a folded clause names by a text that no other has."""
+        found = {id(self._own[text]): self._own[text] for text in phrases_in(said, self._own)}
+        return next(iter(found.values())) if len(found) == 1 else None
+
+
 def another_s_figure(answer: str, calls: Sequence[Call], free: frozenset[str]) -> str | None:
     """A figure that a clause gives to one thing, and that results show of another of its list alone.
 
     `free` are figures that need no record: of the goal, of what users said, and counts.
     """
-    groups = [group for group in _groups(calls) if len(group) > 1]
+    groups = [_Group(group) for group in _groups(calls) if len(group) > 1]
     given = {norm for call in calls for _, value in call.given for norm in figures(str(value))}
     for clause in _clauses(answer):
-        said = f" {fold(clause)} "
-        owners = [found for group in groups if (found := _named(group, said)) is not None]
-        if not owners:
-            continue
-        mine = frozenset[str]().union(*(record.figures for record, _ in owners))
-        theirs = frozenset[str]().union(*(other.figures for _, others in owners for other in others))
-        for mention in find_mentions(clause):
-            if (
-                mention.kind != "number"
-                or _NAME.match(mention.norm)
-                or mention.norm not in theirs - mine - free - given
-            ):
+        said = fold(clause)
+        owners = [(one, group) for group in groups if (one := group.named(said)) is not None]
+        for mention in find_mentions(clause) if owners else ():
+            norm = mention.norm
+            if mention.kind != "number" or _NAME.match(norm) or norm in free or norm in given:
                 continue
-            if not _elsewhere(mention.norm, calls, {r.call for one, others in owners for r in (one, *others)}):
+            if any(norm in one.figures for one, _ in owners) or not any(norm in group.figures for _, group in owners):
+                continue
+            if not _elsewhere(norm, calls, {number for _, group in owners for number in group.calls}):
                 return f"“{clause.strip()[:120]}”, and {mention.text} is said of another"
     return None
 
@@ -75,14 +98,17 @@ def another_currency(text: str, calls: Sequence[Call], told: str) -> str | None:
 
     What users said (`told`) in that currency is theirs to say.
     """
-    records = [record for group in _groups(calls) for record in group]
+    known: dict[str, list[_Record]] = {}
+    for record in (record for group in _groups(calls) for record in group):
+        for norm in record.figures:
+            known.setdefault(norm, []).append(record)
     prices = {each: _currency(text, each) for each in find_mentions(text) if each.kind == "number"}
     said = find_mentions(told) if any(prices.values()) else ()  # what users said may be long
     theirs = {(each.norm, _currency(told, each)) for each in said if each.kind == "number"}
     for mention, mine in prices.items():
         if mine is None or (mention.norm, mine) in theirs:
             continue
-        having = [record for record in records if mention.norm in record.figures]
+        having = known.get(mention.norm, [])
         if having and all(mention.norm in record.rates for record in having):
             return f"“{mention.text}” is a percentage in every result"
         if not having or not all(record.currencies and mine not in record.currencies for record in having):
@@ -95,7 +121,8 @@ def another_currency(text: str, calls: Sequence[Call], told: str) -> str | None:
 
 def out_of_date(answer: str, calls: Sequence[Call]) -> str | None:
     """A value that was read, then changed by a write of the same thing, and is told as if it still were so."""
-    worked, clauses = [call for call in calls if call.ok], list(_clauses(answer))
+    worked = [call for call in calls if call.ok]
+    shown, spoken = figures(answer), f" {fold(answer)} "
     last = {call.name: call.at for call in sorted(worked, key=lambda call: call.at)}
     things = {call.number: _things(call) for call in worked}
     for write in (call for call in worked if call.kind == "write"):
@@ -104,13 +131,17 @@ def out_of_date(answer: str, calls: Sequence[Call]) -> str | None:
                 continue
             for path, old in scalars(read.result) if isinstance(read.result, dict) else ():
                 key, new = path[-1] if path else "", write.args.get(path[-1] if path else "")
-                if isinstance(old, bool) or f" {fold(str(old))} " in write.folded or not fold(str(old)):
+                was, norm = f" {fold(str(old))} ", number(str(old))
+                if isinstance(old, bool) or not was.strip() or was in write.folded:
                     continue
+                if (norm not in shown) if norm is not None else (was not in spoken):
+                    continue  # told nowhere
                 changed = isinstance(new, str | int | float) and fold(str(new)) != fold(str(old))
                 named = {stem(part) for part in name_words(key)}
-                for clause in clauses:
-                    past = _PAST.search(clause.replace(str(old), ""))
-                    if not _tells(clause, old) or past or (changed and _tells(clause, new)):
+                for clause in _clauses(answer):
+                    if (norm not in figures(clause)) if norm is not None else (was not in f" {fold(clause)} "):
+                        continue
+                    if _PAST.search(clause.replace(str(old), "")) or (changed and _tells(clause, new)):
                         continue
                     counted = (
                         isinstance(old, int | float) and _NOW.search(clause) and named <= set(content_words(clause))
@@ -122,23 +153,32 @@ def out_of_date(answer: str, calls: Sequence[Call]) -> str | None:
 
 def denied(answer: str, calls: Sequence[Call]) -> str | None:
     """A clause that says there is none of a kind ('no tickets with priority high'), where a list has some."""
-    for clause in _clauses(answer):
-        match = _NONE.search(clause)
-        said = set(content_words(clause[match.end() :])) if match else set()
-        for table in tables(calls) if said else ():
-            nouns = table_nouns(table)
-            for row in table.rows if said & nouns else ():
-                for column, cell in row.cells.items():
-                    named = {stem(part) for part in name_words(column)}
-                    value = set(content_words(cell)) if isinstance(cell, str) and len(cell) <= 40 else set()
-                    if value and named <= said and value <= said and not said - nouns - named - value:
-                        return f"“{clause.strip()[:120]}”, and {table.tool} shows one"
+    clauses = [(each, match) for each in _clauses(answer) if (match := _NONE.search(each))]
+    known = [(table.tool, table_nouns(table), _kinds(table)) for table in tables(calls)] if clauses else []
+    for clause, match in clauses:
+        said = frozenset(content_words(clause[match.end() :]))
+        for tool, nouns, kinds in known:
+            if said & nouns and any(whole <= said for whole in kinds.get(said - nouns, ())):
+                return f"“{clause.strip()[:120]}”, and {tool} shows one"
     return None
 
 
-def _clauses(answer: str) -> Iterator[str]:
-    for sentence in sentences(answer):
-        yield from (part for part in _CLAUSE.split(_NUMBERING.sub("", sentence)) if part.strip())
+def _kinds(table: Table) -> dict[frozenset[str], set[frozenset[str]]]:
+    """The words of each short cell and of its column, by what is left of them without those of the rows themselves."""
+    nouns, found = table_nouns(table), dict[frozenset[str], set[frozenset[str]]]()
+    for row in table.rows:
+        for column, cell in row.cells.items():
+            value = content_words(cell) if isinstance(cell, str) and len(cell) <= 40 else ()
+            if value:
+                whole = frozenset((*value, *(stem(part) for part in name_words(column))))
+                found.setdefault(whole - nouns, set()).add(whole)
+    return found
+
+
+@lru_cache(maxsize=4)
+def _clauses(answer: str) -> tuple[str, ...]:
+    bare = (_NUMBERING.sub("", sentence) for sentence in sentences(answer))
+    return tuple(part for sentence in bare for part in _CLAUSE.split(sentence) if part.strip())
 
 
 def _tells(clause: str, value: Any) -> bool:
@@ -149,19 +189,6 @@ def _tells(clause: str, value: Any) -> bool:
 def _things(call: Call) -> frozenset[str]:
     """What a call is about: two of one thing have an argument in common."""
     return frozenset(fold(str(value)) for value in call.args.values() if isinstance(value, str | int) and value != "")
-
-
-def _named(group: Sequence[_Record], said: str) -> tuple[_Record, list[_Record]] | None:
-    """The one record of a list that a clause names by a text that no other has, and the others."""
-    own = [
-        record
-        for record in group
-        if any(
-            f" {text} " in said and not any(text in other.texts for other in group if other is not record)
-            for text in record.texts
-        )
-    ]
-    return (own[0], [record for record in group if record is not own[0]]) if len(own) == 1 else None
 
 
 def _elsewhere(norm: str, calls: Iterable[Call], among: set[int]) -> bool:

@@ -44,6 +44,7 @@ _DENYING = re.compile(
 )
 _TELLING = frozenset(("status", "state", "message", "msg", "detail", "details", "reason", "result", "info", "note"))
 _MAX_DEPTH = 40
+_FLOAT_BITS = 1000  # a float holds whole numbers of 1,023 bits
 _LOOKS_PARSABLE = re.compile(r"\s*[\[{\"]")
 
 
@@ -126,6 +127,8 @@ def _open(value: Any, depth: int) -> Any:
         return {str(key): _open(item, depth - 1 if depth else 0) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_open(item, depth - 1 if depth else 0) for item in value]
+    if isinstance(value, int) and value.bit_length() > _FLOAT_BITS:
+        return str(value)  # a name of something: no figure that could be compared
     return value
 
 

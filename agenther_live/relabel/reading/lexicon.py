@@ -28,6 +28,7 @@ __all__ = [
     "READING",
     "READ_NOUNS",
     "SELLERS",
+    "STATES",
     "STEERING",
     "STOPWORDS",
     "SYNONYMS",
@@ -99,6 +100,14 @@ NOT_REALLY = _words(
     """
 )
 
+# What a record says of where its thing stands.
+STATES = _words(
+    """
+    active approved available cancelled canceled closed completed delivered disabled enabled expired failed inactive
+    open paid pending processing refunded rejected resolved shipped suspended unavailable unpaid unverified verified
+    """
+)
+
 # Words of a goal that asks for no more than a try.
 TRYING = _words("check draft dry preview sandbox simulate simulation staging test trial try validate")
 
@@ -159,7 +168,7 @@ BEGINNINGS = (
     | _words(
         """
         although anyway because besides despite either every instead log mark maybe meanwhile my note otherwise perhaps
-        regarding since sorry still unfortunately whatever yesterday
+        queue regarding since sorry still unfortunately whatever yesterday
         bitte danke du es gib gibt guten hallo ich ihr ihre könnt könnten können liebe mein meine moin sehr sie
         suche und wann warum was welche welcher welches wer wie wieviele wir wo zeig zeige
         auriez avez bonjour combien donnez est-ce il je merci où peux-tu pourquoi pourriez pouvez puis quand quel

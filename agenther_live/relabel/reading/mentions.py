@@ -7,6 +7,7 @@ A claim can be held against evidence only where both sides are written alike: `1
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -14,7 +15,18 @@ from typing import Literal
 
 from agenther_live.relabel.reading.lexicon import BEGINNINGS, OPENERS, STOPWORDS, SYNONYMS
 
-__all__ = ["Mention", "content_words", "figures", "find_mentions", "fold", "number", "stem", "synonyms", "words"]
+__all__ = [
+    "Mention",
+    "content_words",
+    "figures",
+    "find_mentions",
+    "fold",
+    "number",
+    "phrases_in",
+    "stem",
+    "synonyms",
+    "words",
+]
 
 Kind = Literal["number", "date", "time", "id", "email", "url", "quoted", "name"]
 
@@ -67,13 +79,16 @@ _PART_OF_ID = re.compile(r"[^\W\d][-/]$|\d-$")  # what stands before a number th
 _ID_GOES_ON = re.compile(r"-(?:[A-Za-z]+\d|[A-Z])|\.\d+\.?\d*")  # what stands behind one: '42-A7', '1.2.3'
 _SHORT = 400  # texts of which many are kept in caches
 _LONG = 20_000  # of texts up to here the last few hundred are kept: one run's are read several times in a row
+_LONGEST = 200_000  # of those up to here the last few: a long answer is held against much
 
 
 def fold(text: str) -> str:
     """Case and punctuation out, words apart by single blanks: the form in which phrases are compared."""
     if len(text) <= _SHORT:
         return _fold_short(text)
-    return _fold_long(text) if len(text) <= _LONG else _fold(text)
+    if len(text) <= _LONG:
+        return _fold_long(text)
+    return _fold_longest(text) if len(text) <= _LONGEST else _fold(text)
 
 
 def _fold(text: str) -> str:
@@ -82,10 +97,13 @@ def _fold(text: str) -> str:
 
 _fold_short = lru_cache(maxsize=4096)(_fold)
 _fold_long = lru_cache(maxsize=256)(_fold)
+_fold_longest = lru_cache(maxsize=4)(_fold)
 
 
 def number(text: str) -> str | None:
     """The normal form of a number, or None: '1,250.00' → '1250'."""
+    if len(text) < 40 and text.isascii() and text.isdigit():  # most are
+        return text.lstrip("0") or "0"
     try:
         value = Decimal(text.strip().strip("$€£¥%+").replace(",", "").replace("-$", "-"))
     except InvalidOperation:
@@ -99,6 +117,26 @@ def number(text: str) -> str | None:
 def words(text: str) -> list[str]:
     """The words of a text, folded."""
     return fold(text).split()
+
+
+_FEW = 16
+
+
+def phrases_in(text: str, phrases: Collection[str]) -> set[str]:
+    """Those of these folded phrases that stand in a folded text; costs both their lengths, and not the product."""
+    padded = f" {text} "
+    if len(phrases) <= _FEW:
+        return {phrase for phrase in phrases if f" {phrase} " in padded}
+    lengths = {phrase.count(" ") + 1 for phrase in phrases}
+    short = sorted(length for length in lengths if length <= _FEW)
+    spoken, found = text.split(), set[str]()
+    for length in short:
+        found.update(
+            phrase for i in range(len(spoken) - length + 1) if (phrase := " ".join(spoken[i : i + length])) in phrases
+        )
+    if len(short) < len(lengths):
+        found.update(p for p in phrases if p.count(" ") >= _FEW and len(p) <= len(text) and f" {p} " in padded)
+    return found
 
 
 @lru_cache(maxsize=65_536)
@@ -125,7 +163,9 @@ def synonyms(stems: set[str]) -> set[str]:
 
 def content_words(text: str) -> tuple[str, ...]:
     """The stems of all words that carry meaning, in order; numbers count."""
-    return _content_short(text) if len(text) <= _SHORT else _content(text)
+    if len(text) <= _SHORT:
+        return _content_short(text)
+    return _content_long(text) if len(text) <= _LONGEST else _content(text)
 
 
 def _content(text: str) -> tuple[str, ...]:
@@ -133,11 +173,14 @@ def _content(text: str) -> tuple[str, ...]:
 
 
 _content_short = lru_cache(maxsize=4096)(_content)
+_content_long = lru_cache(maxsize=4)(_content)
 
 
 def find_mentions(text: str) -> tuple[Mention, ...]:
     """All mentions of a text, in order. A stretch of text belongs to one mention at most."""
-    return _find_short(text) if len(text) <= 10 * _SHORT else _find(text)
+    if len(text) <= 10 * _SHORT:
+        return _find_short(text)
+    return _find_long(text) if len(text) <= _LONGEST else _find(text)
 
 
 def _find(text: str) -> tuple[Mention, ...]:
@@ -145,7 +188,7 @@ def _find(text: str) -> tuple[Mention, ...]:
     taken = bytearray(len(text))
 
     def take(kind: Kind, start: int, end: int, norm: str | None) -> None:
-        if norm and not any(taken[start:end]):
+        if norm and taken.find(1, start, end) < 0:
             taken[start:end] = b"\1" * (end - start)
             found.append(Mention(kind, text[start:end], norm, start, end))
 
@@ -177,6 +220,7 @@ def _find(text: str) -> tuple[Mention, ...]:
 
 
 _find_short = lru_cache(maxsize=2048)(_find)
+_find_long = lru_cache(maxsize=4)(_find)  # the goal that failed, the new one, the answer, and one more
 _DIGIT = re.compile(r"\d")
 _MONTH_HINT = re.compile("jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
 
@@ -187,7 +231,9 @@ def figures(text: str) -> frozenset[str]:
     Where `find_mentions` gives each stretch one reading, here every reading counts; names and ids are searched for as
     phrases, and are not among them.
     """
-    return _figures_long(text) if len(text) <= _LONG else _figures(text)
+    if len(text) <= _LONG:
+        return _figures_long(text)
+    return _figures_longest(text) if len(text) <= _LONGEST else _figures(text)
 
 
 def _figures(text: str) -> frozenset[str]:
@@ -209,15 +255,20 @@ def _figures(text: str) -> frozenset[str]:
 
 
 _figures_long = lru_cache(maxsize=512)(_figures)
+_figures_longest = lru_cache(maxsize=4)(_figures)
 
 
 def _inside_id(text: str, match: re.Match[str]) -> bool:
     """Whether digits are a piece of an id, and no number by themselves."""
-    before = _PART_OF_ID.search(text[max(0, match.start() - 2) : match.start()])
-    return bool(before or _ID_GOES_ON.match(text, match.end()))
+    start, end = match.span()
+    if start and text[start - 1] in "-/" and _PART_OF_ID.search(text[max(0, start - 2) : start]):
+        return True
+    return text[end : end + 1] in ("-", ".") and _ID_GOES_ON.match(text, end) is not None
 
 
 def _is_id(token: str) -> bool:
+    if token.isalpha() or token.isdigit():
+        return False
     has_digit = any(character.isdigit() for character in token)
     has_letter = any(character.isalpha() for character in token)
     return (
@@ -266,16 +317,17 @@ def _take_names(text: str, taken: bytearray, found: list[Mention]) -> None:
 
     previous_end = 0
     for match in _TOKEN.finditer(text):
-        token = match.group()
-        gap = text[previous_end : match.start()]
-        previous_end = match.end()
+        token, start, end = match.group(), match.start(), match.end()
+        gap, previous_end = text[previous_end:start], end
+        if not run and not token[0].isupper():
+            continue
         if run and gap.strip(" "):
             ampersand = gap.strip() == "&"
             if not ampersand:
                 flush()
-        free = not any(taken[match.start() : match.end()])
+        free = taken.find(1, start, end) < 0
         capital = token[0].isupper() and free
-        at_start = bool(_SENTENCE_END.search(text[max(0, match.start() - 6) : match.start()]))
+        at_start = not run and bool(_SENTENCE_END.search(text[max(0, start - 6) : start]))
         bare = token.casefold().removesuffix("'s").removesuffix("’s")
         if capital and not run and ((at_start and bare in _FIRST) or token.casefold() in STOPWORDS):
             continue

@@ -182,6 +182,28 @@ def same(left: Cell, right: Cell) -> bool:
     return fold(str(left)) == fold(str(right))
 
 
+class _Seen:
+    """Cells that were met, asked as `same` asks and at no more cost for many of them."""
+
+    def __init__(self, cells: Iterable[Cell] = ()) -> None:
+        self._numbers, self._texts, self._written = set[float](), set[str](), set[str]()
+        for cell in cells:
+            self.add(cell)
+
+    def add(self, cell: Cell) -> None:
+        written = fold(str(cell))
+        self._written.add(written)
+        if isinstance(cell, int | float):
+            self._numbers.add(float(cell))
+        else:
+            self._texts.add(written)
+
+    def __contains__(self, cell: Cell) -> bool:
+        if isinstance(cell, int | float):
+            return float(cell) in self._numbers or fold(str(cell)) in self._texts
+        return fold(cell) in self._written
+
+
 def column_polarity(column: str) -> int:
     """-1 where less is better (prices, days), +1 where more is (ratings), 0 where nobody can say."""
     parts = set(name_words(column))
@@ -264,16 +286,18 @@ def select(call: Call, param: str, earlier: Sequence[Call]) -> Selection | None:
         return None
     best = max(candidates, key=lambda found: (len(headline(found[2])), len(_agreeing(found[3], others)), found[3].call))
     _, column, fitting, chosen_row = best
-    impossible = [each for _, other, rows, _ in candidates for each in _impossible(rows, other, others)]
-    impossible += _refused(earlier, param, others)
-    peers = [row for row in fitting if row is chosen_row or not any(same(row.cells[column], no) for no in impossible)]
-    known = [row.cells[column] for row in peers]
+    impossible = _Seen(each for _, other, rows, _ in candidates for each in _impossible(rows, other, others))
+    for cell in _refused(earlier, param, others):
+        impossible.add(cell)
+    peers = [row for row in fitting if row is chosen_row or row.cells[column] not in impossible]
+    known = _Seen(row.cells[column] for row in peers)
     open_values: list[Cell] = []
     for _, other, rows, _ in candidates:
         for row in rows:
             cell = row.cells[other]
-            if not any(same(cell, seen) for seen in (*known, *impossible, *open_values)):
+            if cell not in known and cell not in impossible:
                 open_values.append(cell)
+                known.add(cell)
     return Selection(
         param, value, chosen_row, tuple(peers), tuple(open_values), all(table.complete for table, *_ in candidates)
     )

@@ -119,17 +119,17 @@ def _write(case: Case, knowledge: Knowledge, call: Call, earlier: Sequence[Call]
     extra: list[str] = []
     confidence = 0.8
     rests: list[Call] = []
+    row = own_row(call)
     for param in picked:
         selection = select(call, param, earlier) if isinstance(call.args[param], str) else None
         if selection is None:
             raise Refused(
                 "check:leak", f"{param} of {call.name} was first revealed by a result, and no table explains its choice"
             )
-        said, sure = _choice(case.trajectory.goal, param, selection, bounds)
+        said, sure = _choice(case.trajectory.goal, param, selection, bounds, row)
         extra += said
         confidence = min(confidence, sure)
         rests += [c for c in earlier if c.number in {row.call for row in selection.peers}]
-    row = own_row(call)
     if not picked and row is not None:
         extra += [_from_goal(case.trajectory.goal, bound) for bound in bounds if holds(bound, row) is True][:2]
     infinitive = duty(call.name, told)
@@ -140,8 +140,13 @@ def _write(case: Case, knowledge: Knowledge, call: Call, earlier: Sequence[Call]
     return Ask(infinitive, [*rests, call], _confirmation(call), confidence)
 
 
-def _choice(goal: str, param: str, selection: Selection, bounds: Sequence[Bound]) -> tuple[list[str], float]:
-    """The words that make a choice the right one, and how sure they are. Refuses a choice that a row seen beats."""
+def _choice(
+    goal: str, param: str, selection: Selection, bounds: Sequence[Bound], own: Row | None
+) -> tuple[list[str], float]:
+    """The words that make a choice the right one, and how sure they are. Refuses a choice that a row seen beats.
+
+    A limit that what was chosen kept and the call's own row broke is not said again: two nights cost more than one.
+    """
     peers = selection.peers
     noun = human(param).removesuffix(" name").removesuffix(" id")
     if len(peers) == 1 and selection.proven:
@@ -149,7 +154,11 @@ def _choice(goal: str, param: str, selection: Selection, bounds: Sequence[Bound]
     columns = headline(peers)
     if not columns or len(peers) < 2:
         raise Refused("check:choice", f"nothing the run saw tells why it chose {selection.value!r} as {param}")
-    kept = [bound for bound in bounds if holds(bound, selection.chosen) is True]
+    kept = [
+        bound
+        for bound in bounds
+        if holds(bound, selection.chosen) is True and (own is None or holds(bound, own) is not False)
+    ]
     broken = [bound for bound in bounds if holds(bound, selection.chosen) is False]
     rivals = [row for row in peers if all(holds(bound, row) is not False for bound in kept)]
     if any(better(row, selection.chosen, columns) for row in rivals):
