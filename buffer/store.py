@@ -45,7 +45,7 @@ from agenther_live.buffer.schema import sample_state, state, trajectories
 from agenther_live.buffer.turn import calls, leases, work
 from agenther_live.buffer.turn.calls import Call
 from agenther_live.buffer.turn.leases import Lessee
-from agenther_live.buffer.turn.settle import settle
+from agenther_live.buffer.turn.settle import reopen, settle
 from agenther_live.buffer.turn.waits import next_due
 from agenther_live.buffer.turn.work import Claim
 from agenther_live.buffer.upkeep import tombstones
@@ -306,6 +306,12 @@ class Buffer:
         with self._write() as tx:
             ingest.expire(tx, now=now, ttl=self.settings.interrupted_ttl_seconds)
             return settle(tx, now=now, immediate=immediate, settings=self.settings)
+
+    @done_again
+    def reopen(self, reasons: Collection[str], *, now: datetime) -> None:
+        """Let failures that were rejected for one of these reasons wait for their turn again."""
+        with self._write() as tx:
+            reopen(tx, reasons, now=now)
 
     @done_again
     def claim(self, n: int, *, now: datetime, besides: Collection[str] = ()) -> list[Claim]:

@@ -210,7 +210,6 @@ def test_shards_retract(demo_home: Path, tmp_path: Path) -> None:
     assert (done["samples"], done["dry_run"]) == (tried.json["samples"], False)
     assert done["shards"] == tried.json["shards"] != []
     assert (done["published"], done["retraction"]) == (True, 1)
-    (home / "evaluators.json").unlink()
     assert run_cli("tick", "--until-idle", "--relabeler", "template", "--judge", "rules", "--home", home).code == 0
     taken = [json.loads(line) for line in (home / "shards" / "retractions.jsonl").read_text().splitlines()]
     assert sorted(sample for each in taken for sample in each["samples"]) == sorted(done["samples"])
@@ -377,6 +376,9 @@ def mistake(code: int, *arguments: object, **environment: str) -> str:
         (["shards", "retract", "--where", "true", "--reason", " "], ["--reason is empty"]),
         (["report", "."], ["is a folder"]),
         (["show", "\udcff"], ["not in UTF-8"]),
+        (["delete", "--thread", "t", "--lift", "--dry-run"], ["--lift and --dry-run"]),
+        (["shards", "follow", "--once", "--from", "/no/such/folder"], ["'/no/such/folder': no such folder"]),
+        (["shards", "pull", "--consumer", "c", "--out", "sets", "--from", ""], ["--from"]),
         (["tick", "--home", ""], ["--home", "empty"]),
         (["tick", "--home", "~nobody-is-called-so/x"], ["--home", "home directory"]),
         (["status", "--check", "--max-lag-seconds", "nan"], ["--max-lag-seconds"]),
@@ -537,6 +539,16 @@ def test_a_pipe_that_closes_early_is_no_error(demo_home: Path) -> None:
     assert len(done.stdout) == 10
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_a_pipe_that_closes_early_takes_no_exit_code_along(demo_home: Path, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{no json\n")
+    bad = ("import", tmp_path / "bad.jsonl", "--home", home)
+    for code, arguments in ((1, bad), (1, (*bad, "--json")), (0, ("shards", "follow", "--once", "--home", demo_home))):
+        ours, theirs = os.pipe()
+        os.close(ours)
+        with open(theirs, "w") as gone, own_output(gone) as done:
+            assert done(*arguments) == (code, "")
 
 
 def test_a_closed_output_is_no_error(home: Path) -> None:

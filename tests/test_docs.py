@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-from agenther_live import Live, ShardStream, settings_page
+from agenther_live import Live, ShardStream, cli, settings_page
 from agenther_live.settings import load_settings
 from tests.openai_server import Call, OpenAIServer, Reply
 from tests.whole import TEMPLATE
@@ -103,6 +104,22 @@ def test_every_question_in_a_page_is_answered(demo_home: Path) -> None:
             live.buffer.sql(query)
         for where in chosen:
             live.retract(where=where, reason="drift", dry_run=True)
+
+
+def test_every_verb_and_option_in_a_page_exists() -> None:
+    seen, verbs = 0, typer.main.get_command(cli.app)
+    for page in PAGES:
+        for said in re.findall(r"agenther-live((?: [^\s`\"']+)+)", page.read_text("utf-8")):
+            node: Any = verbs
+            words = [word.strip("[](),;.|") for word in said.split()]
+            while words and hasattr(node, "commands") and words[0] in node.commands:
+                node = node.commands[words.pop(0)]
+            known = {name for each in node.params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
+            named = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert named <= known, (page.name, said)
+            assert not hasattr(node, "commands") or not words or words[0] in known, (page.name, said)
+            seen += 1
+    assert seen > 90
 
 
 @pytest.mark.parametrize("page", [page.name for page in DOCS if blocks(page.name, "toml")])

@@ -360,6 +360,19 @@ def test_run_until_idle_below_a_running_event_loop(home: Path) -> None:
     assert asyncio.run(main()) == 1
 
 
+def test_failures_that_came_before_there_was_a_relabeler_are_relabeled_once_there_is_one(home: Path) -> None:
+    goods = failed_orders(1)
+    models = {"relabeler": None, "judges": []}
+    reasons = []
+    for more in ({}, {"relabeler": "template"}, {"relabeler": "template", "judges": ["rules"]}):
+        with Live(home, evaluators=[goods.judge], **(TEMPLATE | models | more)) as live:
+            if not reasons:
+                goods.work(live)
+            live.run_until_idle()
+            reasons.append(live.buffer.funnel()[-1]["n"] or [step["dropped"] for step in live.buffer.funnel()][3])
+    assert reasons == [{"no_relabeler": 1}, {"no_judges": 1}, 1]
+
+
 def test_callback_handler_instead_of_attach(home: Path) -> None:
     with Live(home) as live:
         agent = answering(name="loose")

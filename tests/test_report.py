@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
@@ -70,6 +71,21 @@ def test_equal_figures_give_an_equal_page(demo_home: Path) -> None:
 def test_a_home_without_a_run_has_a_page(home: Path, tmp_path: Path) -> None:
     assert run_cli("report", tmp_path / "r.html", "--home", home).code == 0
     assert "Nothing to draw yet." in (tmp_path / "r.html").read_text("utf-8")
+
+
+def test_what_is_no_file_is_written_into_and_a_link_stays_one(home: Path, tmp_path: Path) -> None:
+    """`/dev/stdout` is a link, to a pipe often enough: to put a file in its place would take it from everybody."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert run_cli("report", link, "--home", home).code == 0
+        assert os.read(reader, 1 << 16).startswith(b"<!doctype html>")
+    finally:
+        os.close(reader)
+    assert link.is_symlink()
+    assert pipe.is_fifo()
 
 
 def test_text_of_runs_stays_text() -> None:

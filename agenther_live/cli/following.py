@@ -12,6 +12,7 @@ from agenther_live import render
 from agenther_live.cli.options import HomeOption, JsonOption
 from agenther_live.cli.root import shards_app
 from agenther_live.cli.tools import err, open_to_look, show_result, stopping_on_signals
+from agenther_live.errors import UsageError
 
 if TYPE_CHECKING:
     from agenther_live.shards.reading.follow import ShardStream, StreamRow
@@ -23,8 +24,11 @@ FromOption = Annotated[
 COMMIT_ROWS = 100
 
 
-def _root(home: Path | None, given: str | None) -> str:
+def _root(home: Path | None, given: str | None, *, waits: bool = False) -> str:
+    """Where the shards are. A folder that is not there is a slip, unless one waits for it."""
     if given is not None:
+        if not given.strip() or not (waits or "://" in given or Path(given).expanduser().is_dir()):
+            raise UsageError(f"--from {given!r}: no such folder")
         return given
     with open_to_look(home) as live:
         return live.settings.shards or str(live.home.shards)
@@ -49,7 +53,7 @@ def shards_follow(
     from agenther_live.shards.reading.follow import ShardStream
     from agenther_live.shards.reading.pull import NAMES
 
-    where = _root(home, root)
+    where = _root(home, root, waits=not once)
     stream = ShardStream(
         where,
         NAMES.get(fmt, fmt),  # type: ignore[arg-type]  # it names what is allowed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -90,7 +91,11 @@ def report(
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; what a link names, and straight into what is no file (/dev/stdout, a pipe)."""
+    file = Path(os.path.realpath(file))
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return
     fresh = file.with_name(f".{file.name}.new")
     try:
         fresh.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
+def no_such_letters(error: UnicodeEncodeError) -> str:
+    """What to do where the locale cannot write the name of a file."""
+    return f"this locale ({error.encoding}) cannot write it; set LC_ALL=C.UTF-8"
+
+
 def a_home(text: str) -> Path:
     """Read the name of a home; an empty one, of a variable that is not set, is not the folder one stands in."""
     try:
         path = Path(text).expanduser()
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter(f"{text!a}: {no_such_letters(error)}") from None
     except RuntimeError as error:
         raise typer.BadParameter(f"{text!r}: {error}") from None
     if not text.strip():

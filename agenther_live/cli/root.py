@@ -17,8 +17,8 @@ import typer
 from agenther_live import render
 from agenther_live.cli import interrupts
 from agenther_live.cli.logs import Stray
-from agenther_live.cli.options import a_home
-from agenther_live.cli.tools import err
+from agenther_live.cli.options import a_home, no_such_letters
+from agenther_live.cli.tools import err, pipe_closed
 from agenther_live.errors import AgentHERError, UsageError
 
 INTERRUPTED = 130
@@ -70,15 +70,18 @@ def main() -> None:
     except SystemExit as left:
         if left.code == INTERRUPTED:  # Typer's word for it
             interrupts.over()
+        if isinstance(left.__context__, BrokenPipeError):  # `| head`, which is a failure to Typer
+            pipe_closed()
+            sys.exit(0)
         raise
     except AgentHERError as error:
         _complain(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except UnicodeEncodeError as error:  # the name of a file, where the locale has no such letters
-        _complain(f"{error.object!a}: this locale ({error.encoding}) cannot write it; set LC_ALL=C.UTF-8")
+        _complain(f"{error.object!a}: {no_such_letters(error)}")
         sys.exit(2)
     except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pipe_closed()
         sys.exit(0)
     except OSError as error:  # a full disk, a folder without permission
         _complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))

@@ -26,8 +26,20 @@ from agenther_live.clock import stamped
 from agenther_live.errors import AgentHERError, SettingsError
 from agenther_live.live import Live
 
-out = Console()
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """`| head` has seen enough: the verb goes on, and its exit code is its own."""
+        pipe_closed()
+
+
+out = _Output()
 err = Console(stderr=True)
+
+
+def pipe_closed() -> None:
+    """Whoever read stdout has gone: what else is printed goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def open_to_look(home: Path | None) -> Live:
@@ -125,7 +137,11 @@ def show_result(as_json: bool, data: Any, pretty: Callable[[], Any]) -> None:
     """Print a result: its data as JSON, or what `pretty` makes of it for people."""
     if as_json:
         text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False)
-        sys.stdout.write(render.harmless_json(text) + "\n")
+        try:
+            sys.stdout.write(render.harmless_json(text) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            pipe_closed()
     elif (shown := pretty()) is not None:
         out.print(shown, soft_wrap=isinstance(shown, str))  # a line that is to be copied stays one
 

@@ -41,6 +41,8 @@ def delete(
     as_json: JsonOption = False,
 ) -> None:
     """Delete a thread, a person or a trajectory everywhere in the home, and refuse it from now on."""
+    if lift and dry_run:
+        raise UsageError("--lift and --dry-run: one of them")
     given: dict[str, Any] = {"thread_id": thread, "subject": subject, "trajectory_id": trajectory}
     with open_existing(home) as live:
         if lift:
@@ -125,10 +127,18 @@ def doctor(
     with open_existing(home) if repair or models else open_to_look(home) as live:
         now = utcnow()
         findings = examine(live.home, live.settings, live.buffer, now=now, repair=repair, deep=deep)
-        findings += [_of_model(probed) for probed in live.check_models()] if models else []
+        if models:
+            findings += [_of_model(probed) for probed in live.check_models()] or [_no_model()]
     show_result(as_json, [finding.as_dict() for finding in findings], lambda: _findings(findings))
     if unwell(findings):
         raise typer.Exit(1)
+
+
+def _no_model() -> Finding:
+    from agenther_live.doctor import Finding
+
+    told = "no chat model is set: --relabeler and --judge of another command are not seen here"
+    return Finding("models", "note", told, "set `relabeler` and `judges` in agenther.toml, or AGENTHER_… variables")
 
 
 def _of_model(probed: Probed) -> Finding:

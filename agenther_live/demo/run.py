@@ -117,6 +117,7 @@ def demo(
             run_all(agents, todo, lambda: bar.advance(row))
             bar.update(row, description="relabeling", total=None)
             live.run_until_idle()
+        live.home.requirements.unlink(missing_ok=True)  # its world ends here: no later worker could ask that evaluator
         figures = live.status()
         if console is not None:
             story.tell(console, live, figures)

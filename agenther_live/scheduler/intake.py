@@ -47,7 +47,16 @@ def take_in(parts: Parts, report: TickReport, opening: Opening, *, immediate: bo
             if others:
                 parts.buffer.mark_evaluated(evaluator.name, others)
             report.evaluated += len(evidence)
+    if not parts.reopened.is_set():
+        if lacked := _lacked(parts):
+            parts.buffer.reopen(lacked, now=utcnow())
+        parts.reopened.set()
     report.settled += parts.buffer.settle(now=utcnow(), immediate=immediate)
+
+
+def _lacked(parts: Parts) -> list[str]:
+    """Why a worker without a relabeler, or without judges, turned failures away that this one takes."""
+    return ["no_relabeler"] * (parts.relabeler is not None) + ["no_judges"] * bool(parts.relabeler and parts.judges)
 
 
 def judge_outcomes(parts: Parts, report: TickReport, opening: Opening, *, immediate: bool) -> None:

@@ -69,6 +69,7 @@ class Parts:
     outcome_judging: OutcomeJudging | None = None
     mirror: Mirror | None = None
     only: frozenset[str] = EVERYTHING  # which parts of a tick it does
+    reopened: threading.Event = field(default_factory=threading.Event)  # what lacked a model that is here now
 
 
 @dataclass(frozen=True)

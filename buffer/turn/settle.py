@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, select, update
 
 from agenther_live.buffer.engines.engine import Transaction, any_of
 from agenther_live.buffer.intake.evidence import evidence_of
@@ -19,7 +19,7 @@ from agenther_live.outcome import decide
 from agenther_live.settings import Settings
 from agenther_live.trajectory import STAGE_MOVES, Evidence, Outcome, Stage, check_move
 
-__all__ = ["settle"]
+__all__ = ["reopen", "settle"]
 
 _CHUNK = 5000
 _SET = (
@@ -79,6 +79,18 @@ def settle(tx: Transaction, *, now: datetime, immediate: bool, settings: Setting
     for start in range(0, len(due), _CHUNK):
         moves += _settle_some(tx, due[start : start + _CHUNK], now=now, immediate=immediate, settings=settings)
     return moves
+
+
+def reopen(tx: Transaction, reasons: Collection[str], *, now: datetime) -> None:
+    """Let failures that were rejected for one of these reasons wait again; the next settling sends them on.
+
+    Their next relabeling is another attempt, so that it is not taken for the one before.
+    """
+    check_move(STAGE_MOVES, "rejected", "waiting", "reopened")
+    s = state.c
+    turned_away = and_(s.stage == "rejected", any_of(s.relabel_reason, reasons))
+    again = {"stage": "waiting", "stage_at": now, "settle_at": now, "retry_at": None, "attempts": s.attempts + 1}
+    tx.rows(update(state).where(turned_away).values(again))
 
 
 def _settle_some(

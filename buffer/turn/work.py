@@ -14,7 +14,16 @@ from agenther_live.buffer.intake.rows import json_text
 from agenther_live.buffer.intake.trajectories import Stored, current, load, load_states
 from agenther_live.buffer.output import samples as store
 from agenther_live.buffer.people import trust
-from agenther_live.buffer.schema import analyses, evaluations, goals, relabelings, state, trajectories, verdicts
+from agenther_live.buffer.schema import (
+    analyses,
+    counts,
+    evaluations,
+    goals,
+    relabelings,
+    state,
+    trajectories,
+    verdicts,
+)
 from agenther_live.buffer.turn import leases
 from agenther_live.buffer.turn.leases import Lessee
 from agenther_live.buffer.turn.neighbours import goals_of_others
@@ -282,6 +291,8 @@ def _put_labels(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]
                 )
     for table, rows in ((relabelings, heads), (analyses, found), (goals, proposed), (verdicts, judged)):
         tx.insert(table, [column.name for column in table.columns], rows)
+    left_out = [(_relabeling_id(one), now, "lanes_left_out", n) for one, each, _ in kept if (n := each.lanes_left_out)]
+    tx.insert(counts, ("record_id", "at", "name", "n"), left_out)
 
 
 def _move_on(

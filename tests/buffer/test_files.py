@@ -164,6 +164,26 @@ def test_every_known_schema_is_migrated_to_the_newest(oldest: Buffer, tmp_path: 
             assert migrations.revision_of(tx.connection) == migrations.HEAD
 
 
+def test_rows_go_where_the_file_has_their_columns(buffer: Buffer) -> None:
+    """A migrated file has its columns in another order than a new one, and that of a newer version may have more."""
+    there = [column.name for column in reversed(metadata.tables["store.runs"].columns)]
+    buffer.create()
+
+    def make(columns: str) -> None:
+        with buffer.writing() as tx:
+            tx.connection.execute(text(f"CREATE OR REPLACE TABLE store.runs AS SELECT {columns} FROM store.runs"))
+
+    make(f"7 AS another, {', '.join(there)}")
+    buffer.ingest(batch([run("r1", policy_version="p2")]), now=at(0))
+    query = text("SELECT trajectory_id, idx, root_key, policy_version, started_at, models, another FROM store.runs")
+    with buffer.reading() as tx:
+        assert tx.rows(query) == [("r1", 0, "r1", "p2", at(0), ["scripted"], None)]
+    make("* EXCLUDE (tools_version)")
+    with pytest.raises(BufferError, match="15 columns but 16 values"):
+        buffer.ingest(batch([run("r2")], offset=2), now=at(0))
+    assert buffer.cursors()["w"].offset == 1
+
+
 def test_migrations_are_listed(tmp_path: Path) -> None:
     folder = Path(migrations.__file__).parent / "versions"
     listed = re.findall(

@@ -182,6 +182,19 @@ def test_an_errored_one_is_tried_again_later_and_not_for_ever(make_buffer: MakeB
     ]
 
 
+def test_what_was_turned_away_for_want_of_a_model_gets_its_turn_again(buffer: Buffer) -> None:
+    failed(buffer, "a", "b")
+    reasons = {"a": "no_relabeler", "b": "no_goal"}
+    for claim in buffer.claim(9, now=at(2)):
+        assert buffer.record(claim, rejected(claim, reasons[claim.trajectory_id]), now=at(3))
+    buffer.reopen(["no_relabeler", "no_judges"], now=at(4))
+    assert buffer.settle(now=at(4)) == {"queued": 1}
+    [claim] = buffer.claim(9, now=at(5))
+    assert (claim.trajectory_id, claim.attempts) == ("a", 1)
+    assert buffer.record(claim, relabeled(claim), now=at(6))
+    assert stages(buffer) == {"a": ("failure", "relabeled"), "b": ("failure", "rejected")}
+
+
 def test_what_is_worked_on_already_is_passed_by(buffer: Buffer) -> None:
     failed(buffer, "a", "b", "c")
     [first] = buffer.claim(1, now=at(2))
