@@ -17,6 +17,7 @@ from agenther_live.relabel.checks.telling import out_of_date
 from agenther_live.relabel.reading.amounts import compare, read_amount
 from agenther_live.relabel.reading.calls import view
 from agenther_live.relabel.reading.rows import Row
+from agenther_live.relabel.reading.spelled import spelled
 from tests.relabel.build import says, trajectory, user, uses
 from tests.relabel.lies import lies, teach
 
@@ -61,6 +62,18 @@ def test_figures_in_words(text: str, low: float, high: float, kind: str) -> None
 )
 def test_what_is_no_figure(text: str) -> None:
     assert read_amount(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("Two nights for four at a dozen places", ["2", "4", "12"]), ("from nine to five", ["9", "5"]),
+        ("the cheapest one, one of them, one night", []), ("two dozen, twenty-one, twenty one, two and a half", []),
+        ("Ocean's Eleven at two o'clock, two thirds, a second", []),
+    ],
+)  # fmt: skip
+def test_numbers_in_words(text: str, numbers: list[str]) -> None:
+    assert [each.norm for each in spelled(text)] == numbers
 
 
 def test_a_limit_is_held_against_figures_in_words_and_in_other_units() -> None:

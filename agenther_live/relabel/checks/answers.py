@@ -11,6 +11,7 @@ from agenther_live.relabel.checks.grounds import Fault, Ground, number_asked
 from agenther_live.relabel.checks.partly import left_undone, says_partly
 from agenther_live.relabel.checks.predicates import compile_goal
 from agenther_live.relabel.checks.replied import beyond_the_page, unlike_the_record
+from agenther_live.relabel.checks.reworded import miscounted, odd_weekday, reworded
 from agenther_live.relabel.checks.sets import HowMany
 from agenther_live.relabel.checks.telling import another_currency, another_s_figure, denied, out_of_date
 from agenther_live.relabel.reading.calls import Call
@@ -18,7 +19,7 @@ from agenther_live.relabel.reading.lexicon import CURRENCIES, TRYING
 from agenther_live.relabel.reading.mentions import Mention, content_words, figures, find_mentions, stem, words
 from agenther_live.relabel.reading.rows import tables
 
-__all__ = ["answer_faults"]
+__all__ = ["answer_faults", "sizes"]
 
 _TRYING = frozenset(stem(word) for word in TRYING)
 
@@ -29,13 +30,17 @@ def answer_faults(ground: Ground) -> Iterator[Fault]:
     if answer is None:
         return
     goal_facts = {mention.norm for mention in find_mentions(ground.candidate.goal)}
-    counts = _counts(ground)
+    counts = sizes(ground)
+    other = reworded(answer, ground.calls, ground.knowledge, ground.candidate.goal)
     for mention in find_mentions(answer):
         if mention.norm in goal_facts or mention.norm in CURRENCIES or mention.kind == "quoted":
             continue
         if ground.knowledge.first(mention) is None and not (
             mention.kind == "name" and _word_by_word(ground, mention.norm)
         ):
+            meant = other.get(mention.start, mention)
+            if meant is None or ground.knowledge.first(meant) is not None:
+                continue
             if mention.kind == "number" and mention.norm in counts and _bare(answer, mention):
                 continue
             yield Fault("check:final_answer", f"the final answer says “{mention.text}”, which nothing shows")
@@ -47,6 +52,8 @@ def answer_faults(ground: Ground) -> Iterator[Fault]:
         denied(answer, ground.calls),
         beyond_the_page(answer, ground.candidate.goal, ground.calls),
         unlike_the_record(answer, ground.candidate.goal, ground.calls, _known_words(ground)),
+        odd_weekday(answer, ground.knowledge),
+        miscounted(answer, ground.calls, ground.knowledge, counts),
     ):
         if why is not None:
             yield Fault("check:final_answer", f"the final answer tells what is not so: {why}")
@@ -97,10 +104,10 @@ def _bare(answer: str, mention: Mention) -> bool:
     return field_in_text(answer, mention) not in ("money", "time")
 
 
-def _counts(ground: Ground) -> set[str]:
+def sizes(ground: Ground) -> set[str]:
     """Numbers of the calls and rows of the span ('I found 3 suppliers'), and of what was asked for."""
-    sizes = {len(ground.calls), sum(call.ok for call in ground.calls)}
-    sizes |= {len(table.rows) for table in tables(ground.calls)}
+    found = {len(ground.calls), sum(call.ok for call in ground.calls)}
+    found |= {len(table.rows) for table in tables(ground.calls)}
     asked = (each for each in compile_goal(ground.candidate.goal) if isinstance(each, HowMany))
-    sizes |= {found[0] for each in asked if (found := number_asked(ground, each)) is not None}
-    return set(map(str, sizes))
+    found |= {counted[0] for each in asked if (counted := number_asked(ground, each)) is not None}
+    return set(map(str, found))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agenther_live.redact import PLACEHOLDER
-from agenther_live.relabel.checks.answers import answer_faults
+from agenther_live.relabel.checks.answers import answer_faults, sizes
 from agenther_live.relabel.checks.confirm import says_another
 from agenther_live.relabel.checks.ground import field_conflict, leaked, ungrounded
 from agenther_live.relabel.checks.grounds import (
@@ -23,10 +23,20 @@ from agenther_live.relabel.checks.grounds import (
     untold,
 )
 from agenther_live.relabel.checks.missed import still_asked
-from agenther_live.relabel.checks.parts import flag_unlike, left_out, out_of_order, overwritten, too_few, turned_round
+from agenther_live.relabel.checks.parts import (
+    another_row,
+    flag_unlike,
+    left_out,
+    out_of_order,
+    overwritten,
+    too_few,
+    turned_round,
+    undone,
+)
 from agenther_live.relabel.checks.predicates import Bound, Superlative, compile_goal, holds
 from agenther_live.relabel.checks.pretended import simulated
 from agenther_live.relabel.checks.queued import only_queued, says_queued
+from agenther_live.relabel.checks.reworded import miscounted, odd_weekday, reworded
 from agenther_live.relabel.checks.telling import another_currency
 from agenther_live.relabel.checks.told import asked_rows
 from agenther_live.relabel.demonstrate import argued, cites
@@ -36,6 +46,7 @@ from agenther_live.relabel.reading.calls import Call, name_words
 from agenther_live.relabel.reading.lexicon import CURRENCIES, TRYING
 from agenther_live.relabel.reading.mentions import Mention, content_words, find_mentions, fold, number, stem, synonyms
 from agenther_live.relabel.reading.rows import better, headline
+from agenther_live.relabel.reading.spelled import spelled
 from agenther_live.relabel.templates.wording import human
 from agenther_live.trajectory import NOT_AS_SEEN
 
@@ -212,24 +223,32 @@ def _style(ground: Ground) -> Iterator[Fault]:
 
 
 def _grounding(ground: Ground) -> Iterator[Fault]:
-    for mention in ungrounded(ground.candidate.goal, ground.knowledge, ground.proven):
+    other = reworded(ground.candidate.goal, ground.calls, ground.knowledge)
+    for mention in ungrounded(ground.candidate.goal, ground.knowledge, ground.proven, other):
         yield Fault("check:grounding", f"no result and no argument shows “{mention.text}”")
     conflict = field_conflict(ground.candidate.goal, ground.calls, ground.proven)
     if conflict is not None:
         yield Fault("check:grounding", f"“{conflict.text}” stands in another field of the evidence than in the goal")
-    if (why := another_currency(ground.candidate.goal, ground.calls, ground.case.view.told)) is not None:
-        yield Fault("check:grounding", why)
+    for why in (
+        another_currency(ground.candidate.goal, ground.calls, ground.case.view.told),
+        odd_weekday(ground.candidate.goal, ground.knowledge),
+        miscounted(ground.candidate.goal, ground.calls, ground.knowledge, sizes(ground)),
+    ):
+        if why is not None:
+            yield Fault("check:grounding", why)
 
 
 def _leaks(ground: Ground) -> Iterator[Fault]:
-    for mention in leaked(ground.candidate.goal, ground.knowledge, ground.proven):
+    other = reworded(ground.candidate.goal, ground.calls, ground.knowledge)
+    for mention in leaked(ground.candidate.goal, ground.knowledge, ground.proven, other):
         yield Fault("check:leak", f"“{mention.text}” was first revealed by a result")
 
 
 def _writes(ground: Ground) -> Iterator[Fault]:
     """W: every write that worked is asked for, by its verb or noun and with the numbers and ids it was given."""
     goal_stems = set(content_words(ground.candidate.goal))
-    goal_facts = {mention.norm for mention in find_mentions(ground.candidate.goal)}
+    asked = (*find_mentions(ground.candidate.goal), *spelled(ground.candidate.goal))
+    goal_facts = {mention.norm for mention in asked}
     done: set[str] = set()
     answer = ground.candidate.proposal.final_answer
     told = answer is None or says_queued(answer) or says_queued(ground.candidate.goal)
@@ -258,12 +277,15 @@ def _writes(ground: Ground) -> Iterator[Fault]:
 def _parts(ground: Ground) -> Iterator[Fault]:
     """T: of several things, or of several deeds in an order, none is missing."""
     goal, writes = ground.candidate.goal, [call for call in ground.calls if call.ok and call.kind == "write"]
-    found = left_out(goal, writes), too_few(goal, writes, ground.calls), out_of_order(goal, writes)
-    for why in (*found, overwritten(goal, writes)):
+    deeds = [call for call in ground.calls if call.ok and call.kind != "read"]
+    found = left_out(goal, writes), too_few(goal, writes, ground.calls), out_of_order(goal, deeds)
+    for why in (*found, overwritten(goal, writes), undone(goal, writes)):
         if why is not None:
             yield Fault("check:writes", why)
-    if (why := turned_round(goal, ground.calls)) is not None:
-        yield Fault("check:arguments", why)
+    reads = [call for call in ground.calls if call.ok and call.kind == "read"]
+    for why in (turned_round(goal, ground.calls), another_row(goal, writes, reads)):
+        if why is not None:
+            yield Fault("check:arguments", why)
     said = {mention.norm for mention in find_mentions(goal) if mention.kind == "number"}
     for call in writes:  # only figures: some tools give back the words of the record as it was before
         if (other := says_another(call)) is not None and number(str(call.args[other[0]])) in said:
@@ -280,7 +302,7 @@ def _arguments(ground: Ground) -> Iterator[Fault]:
     goal = ground.candidate.goal
     served = set(ground.candidate.proposal.evidence)
     mentions = [each for each in find_mentions(goal) if each.norm not in CURRENCIES and each.start not in ground.proven]
-    said = {each.norm for each in find_mentions(goal)}
+    said = {each.norm for each in (*find_mentions(goal), *spelled(goal))}
     known = f" {fold(goal)} "
     given = [
         (call, key, each)

@@ -6,7 +6,8 @@ Necessary, not sufficient: it proves that a goal talks about this run, not that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from agenther_live.relabel.reading.calls import Call, name_words, scalars
@@ -22,11 +23,17 @@ _TIME = re.compile(
     r"^\s*(?:-\s*)?(?:business |working )?(?:days?|hours?|hrs?|minutes?|mins?|weeks?|months?|years?)\b", re.IGNORECASE
 )
 
+_NOTHING: Mapping[int, Mention | None] = MappingProxyType({})
 Field = Literal["money", "time", "count", "other"]
 
 
-def ungrounded(goal: str, knowledge: Knowledge, excused: Iterable[int] = ()) -> list[Mention]:
-    """The mentions of a goal that no result and no argument shows; `excused` are positions that a predicate proved."""
+def ungrounded(
+    goal: str, knowledge: Knowledge, excused: Iterable[int] = (), other: Mapping[int, Mention | None] = _NOTHING
+) -> list[Mention]:
+    """The mentions of a goal that no result and no argument shows.
+
+    `excused` are positions that a predicate proved, `other` what mentions mean in other words (None: nothing).
+    """
     proven = set(excused)
     return [
         mention
@@ -34,6 +41,10 @@ def ungrounded(goal: str, knowledge: Knowledge, excused: Iterable[int] = ()) -> 
         if mention.start not in proven
         and mention.norm not in CURRENCIES
         and not knowledge.shown(mention, "input", "seen")
+        and not (
+            mention.start in other
+            and ((meant := other[mention.start]) is None or knowledge.shown(meant, "input", "seen"))
+        )
         and not _by_words(mention, knowledge)
         and not (mention.kind == "name" and " " not in mention.norm and _german(goal))
     ]
@@ -58,12 +69,15 @@ def _by_words(mention: Mention, knowledge: Knowledge) -> bool:
     return bool(set.intersection(*places))
 
 
-def leaked(goal: str, knowledge: Knowledge, excused: Iterable[int] = ()) -> list[Mention]:
+def leaked(
+    goal: str, knowledge: Knowledge, excused: Iterable[int] = (), other: Mapping[int, Mention | None] = _NOTHING
+) -> list[Mention]:
     """The mentions that a result revealed before anybody had said them: the goal must not hand them over."""
     proven = set(excused)
     found = []
     for mention in find_mentions(goal):
-        first = knowledge.first(mention)
+        meant = other.get(mention.start, mention)
+        first = None if meant is None else knowledge.first(mention) or knowledge.first(meant)
         if mention.start in proven or mention.norm in CURRENCIES or first is None or first[1] != "seen":
             continue
         if mention.kind == "name" and " " in mention.norm:

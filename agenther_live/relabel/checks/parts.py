@@ -10,12 +10,22 @@ from collections.abc import Sequence
 
 from agenther_live.relabel.checks.sets import runs_of
 from agenther_live.relabel.checks.told import asked_rows
-from agenther_live.relabel.reading.calls import Call, name_words
-from agenther_live.relabel.reading.lexicon import STOPWORDS
-from agenther_live.relabel.reading.mentions import Mention, content_words, find_mentions, fold, stem
+from agenther_live.relabel.reading.calls import Call, name_words, scalars
+from agenther_live.relabel.reading.lexicon import STOPWORDS, UNDOING
+from agenther_live.relabel.reading.mentions import Mention, content_words, find_mentions, fold, stem, synonyms
 from agenther_live.relabel.reading.rows import Row, Selection, tables
 
-__all__ = ["flag_unlike", "left_out", "out_of_order", "too_few", "turned_round", "wanted"]
+__all__ = [
+    "another_row",
+    "flag_unlike",
+    "left_out",
+    "out_of_order",
+    "overwritten",
+    "too_few",
+    "turned_round",
+    "undone",
+    "wanted",
+]
 
 _NUMBERS = {
     word: value for value, word in enumerate(("two", "three", "four", "five", "six", "seven", "eight"), start=2)
@@ -30,6 +40,8 @@ _BEFORE = re.compile(r"\b(?:before(?: you| it| we)?|(?:and |only )*then)\b", re.
 _AFTER = re.compile(r"\bafter (?:you|having|we)\b", re.IGNORECASE)
 _ENDS = re.compile(r"[.;!?\n]\s")
 _MINE = frozenset(map(stem, ("mine", "his", "hers", "ours", "theirs", "please", "now")))
+_UNDOING = frozenset(map(stem, UNDOING))
+_BUT = re.compile(r"\b(?:not|except|besides?|but|than|instead of|unlike|of|like|as|from)\b[^.;]*$", re.IGNORECASE)
 _NO = frozenset(("not", "non", "without", "no", "never", "isn't", "un"))
 
 
@@ -134,10 +146,54 @@ def out_of_order(goal: str, writes: Sequence[Call]) -> str | None:
 def _meant(text: str, writes: Sequence[Call]) -> list[Call]:
     """The writes that a part of a goal speaks of: by an id that it names, else by verb and noun of the tool."""
     ids = [each for each in find_mentions(text) if each.kind == "id"]
-    if ids:
-        return [call for call in writes if any(_about(call, each) for each in ids)]
     stems = {stem(word) for word in re.findall(r"[a-z]+", text.casefold())}
-    return [call for call in writes if {stem(part) for part in name_words(call.name) if not part.isdigit()} <= stems]
+    named = [call for call in writes if {stem(part) for part in name_words(call.name) if not part.isdigit()} <= stems]
+    about = [call for call in writes if any(_about(call, each) for each in ids)]
+    return ([call for call in about if call in named] or about) if ids else named
+
+
+def undone(goal: str, writes: Sequence[Call]) -> str | None:
+    """A deed that a later call took back ('start_export', then 'cancel_export'), of which a goal is silent."""
+    stems = set(content_words(goal))
+    for place, call in enumerate(writes):
+        verbs = {stem(part) for part in name_words(call.name)} & _UNDOING
+        if not verbs or stems & (_UNDOING | synonyms(verbs)):
+            continue
+        given = {fold(str(value)) for value in call.args.values() if isinstance(value, str | int)} - {""}
+        for one in writes[:place]:
+            made = {fold(str(value)) for _, value in (*one.given, *scalars(one.result)) if not isinstance(value, bool)}
+            if one.name != call.name and given & made:
+                return f"{call.name} took back what {one.name} did, and the goal does not ask for that"
+    return None
+
+
+def another_row(goal: str, writes: Sequence[Call], reads: Sequence[Call]) -> str | None:
+    """A goal that names one thing of a list by its id, where a write was given another of that list, unnamed."""
+    said = {fold(each.norm): each for each in find_mentions(goal) if each.kind in ("id", "number")}
+    given = [
+        (call, key, value)
+        for call in writes
+        for key, value in call.args.items()
+        if isinstance(value, str | int) and "id" in name_words(key) and fold(str(value)) not in said
+    ]
+    for table in tables(reads) if said and given else ():
+        for column in {name for row in table.rows for name in row.cells}:
+            cells = {fold(str(row.cells[column])) for row in table.rows if column in row.cells}
+            meant = [said[norm] for norm in said.keys() & cells if not _BUT.search(_led_by(goal, said[norm]))]
+            if not any(not _about_any((*writes, *reads), each) for each in meant):
+                continue
+            for call, key, value in given:
+                if fold(str(value)) in cells:
+                    return f"{call.name} was given {key}={value}, and the goal says “{meant[0].text}”"
+    return None
+
+
+def _led_by(text: str, mention: Mention) -> str:
+    return text[max(0, mention.start - 24) : mention.start]
+
+
+def _about_any(calls: Sequence[Call], mention: Mention) -> bool:
+    return any(_about(call, mention) for call in calls)
 
 
 def overwritten(goal: str, writes: Sequence[Call]) -> str | None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from agenther_live.relabel.reading.calls import View
+from agenther_live.relabel.reading.dates import whole_months
 from agenther_live.relabel.reading.mentions import Mention, figures, find_mentions, fold, number
 
 __all__ = ["Knowledge", "Source"]
@@ -84,4 +85,5 @@ def _entries(seen: View) -> Iterator[Entry]:
                 if index not in inputs:
                     continue
                 source, text = "input", " ;\n ".join(inputs[index])
-        yield index, source, f" {fold(text)} ", figures(text)
+        months = (whole_months(figures(each)) for each in (inputs[index] if source == "input" else ()))
+        yield index, source, f" {fold(text)} ", figures(text).union(*months)

@@ -16,7 +16,9 @@ from typing import Literal
 from agenther_live.relabel.reading.lexicon import BEGINNINGS, OPENERS, STOPWORDS, SYNONYMS
 
 __all__ = [
+    "MONTHS",
     "Mention",
+    "begins_sentence",
     "content_words",
     "figures",
     "find_mentions",
@@ -42,7 +44,7 @@ class Mention:
     end: int
 
 
-_MONTHS = {
+MONTHS = {
     name: number
     for number, names in enumerate(
         ("january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug",
@@ -50,7 +52,7 @@ _MONTHS = {
     )
     for name in names.split()
 }  # fmt: skip
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _URL = re.compile(r"https?://[^\s\"'<>)\]}]+|www\.[^\s\"'<>)\]}]+", re.IGNORECASE)
 # Begun only where a word begins: else a token of 60,000 characters costs a minute.
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]*\w")
@@ -62,6 +64,13 @@ _MDY = re.compile(
 _TIME = re.compile(
     r"\b(\d{1,2}):(\d{2})(?::\d{2})?\s*([ap]\.?m\.?)?(?!\w)|\b(\d{1,2})\s*([ap]\.?m\.?)(?!\w)", re.IGNORECASE
 )
+_PART_OF_DAY = re.compile(r"\s{1,3}(?:in the (morning|afternoon|evening)|at (night))\b", re.IGNORECASE)
+# What programs write: '2026-12-03T15:00:00Z'; of the time only that of no zone and that of UTC can be told.
+_STAMP = re.compile(
+    r"\b(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2})(?::\d{2}(?:[.,]\d{1,9})?)?([Zz]|[+-]\d{2}:?\d{2})?(?![\w:])"
+)
+_UTC = frozenset(("Z", "+00:00", "+0000", "-00:00"))
+_ISO_MONTH = re.compile(r"(?<![\w./-])((?:19|20)\d{2}-(?:0[1-9]|1[0-2]))(?![\w/-])")
 _QUOTED = re.compile(
     r"\"([^\"\n]{2,120})\"|“([^”\n]{2,120})”|‘([^’\n]{2,120})’|(?<!\w)'([^'\n]{2,120})'(?!\w)|`([^`\n]{2,120})`"
 )
@@ -203,7 +212,8 @@ def _find(text: str) -> tuple[Mention, ...]:
     for match in _MDY.finditer(text):
         take("date", match.start(), match.end(), _date(match[3], match[1], match[2]))
     for match in _TIME.finditer(text):
-        take("time", match.start(), match.end(), _time(match))
+        part = _PART_OF_DAY.match(text, match.end())
+        take("time", match.start(), (part or match).end(), _time(match, part))
     for match in _QUOTED.finditer(text):
         inside = next(group for group in match.groups() if group is not None)
         if number(inside) is None:
@@ -240,13 +250,23 @@ def _figures(text: str) -> frozenset[str]:
     if not _DIGIT.search(text):  # most of what costs is told by that
         return frozenset()
     found: set[str | None] = set()
+
+    def opened(match: re.Match[str]) -> str:
+        """A stamp as the date and the time that it tells; '15:00Z' is no '15:00' of nobody knows where."""
+        zone = (match[3] or "").upper()
+        if zone in _UTC:
+            found.add(f"{match[2]}Z")
+        return f"{match[1]} {'' if zone else match[2]} "
+
+    text = _STAMP.sub(opened, text)
     for match in _ISO_DATE.finditer(text):
         found.add(_date(match[1], match[2], match[3]))
     if _MONTH_HINT.search(text):
         found.update(_date(match[3], match[2], match[1]) for match in _DMY.finditer(text))
         found.update(_date(match[3], match[1], match[2]) for match in _MDY.finditer(text))
     found |= {date[5:] for date in found if date is not None and len(date) == 10}
-    found.update(_time(match) for match in _TIME.finditer(text))
+    found.update(_ISO_MONTH.findall(text))
+    found.update(_time(match, _PART_OF_DAY.match(text, match.end())) for match in _TIME.finditer(text))
     for pattern, group in ((_NUMBER, 0), (_UNIT_NUMBER, 1)):
         for match in pattern.finditer(text):
             if not _inside_id(text, match):
@@ -281,23 +301,36 @@ def _bare(token: str) -> str:
 
 
 def _date(year: str | None, month: str, day: str) -> str | None:
-    number_of_month = _MONTHS.get(month.casefold()) or (int(month) if month.isdigit() else 0)
+    number_of_month = MONTHS.get(month.casefold()) or (int(month) if month.isdigit() else 0)
     if not (1 <= number_of_month <= 12 and 1 <= int(day) <= 31):
         return None
     return f"{int(year):04d}-{number_of_month:02d}-{int(day):02d}" if year else f"{number_of_month:02d}-{int(day):02d}"
 
 
-def _time(match: re.Match[str]) -> str | None:
+def _time(match: re.Match[str], part: re.Match[str] | None = None) -> str | None:
+    """A time of the day by 24 hours; `part` is the part of the day that is said behind it."""
     hour, minute = int(match[1] or match[4]), int(match[2] or 0)
     half = (match[3] or match[5] or "").casefold()
     if half:
         hour = hour % 12 + (12 if half.startswith("p") else 0)
-    return f"{hour:02d}:{minute:02d}" if hour < 24 and minute < 60 else None
+    if hour >= 24 or minute >= 60:
+        return None
+    told = (part[1] or part[2]).casefold() if part else ""
+    if told and not half and hour <= 12:
+        late = hour not in (1, 2, 3, 4, 5, 12) if told == "night" else told != "morning"
+        hour = hour % 12 + (12 if late else 0)
+    agrees = not told or (hour < 12 if told == "morning" else hour >= 12 or told == "night")
+    return f"{hour:02d}:{minute:02d}" if agrees else f"{hour:02d}:{minute:02d} {told}"  # no such time: nothing shows it
 
 
 _SENTENCE_END = re.compile(r"(?:[.!?:;\n]['\")\]]*\s*|^\s*|[-*•]\s+)$")
 _FIRST = OPENERS | BEGINNINGS
 _NAME_LINK = frozenset(("of", "the", "and", "&", "de", "la", "van", "von", "der", "for", "in"))
+
+
+def begins_sentence(text: str, start: int) -> bool:
+    """Whether a sentence, or an item of a list, begins at this place."""
+    return bool(_SENTENCE_END.search(text[max(0, start - 6) : start]))
 
 
 def _take_names(text: str, taken: bytearray, found: list[Mention]) -> None:
@@ -327,7 +360,7 @@ def _take_names(text: str, taken: bytearray, found: list[Mention]) -> None:
                 flush()
         free = taken.find(1, start, end) < 0
         capital = token[0].isupper() and free
-        at_start = not run and bool(_SENTENCE_END.search(text[max(0, start - 6) : start]))
+        at_start = not run and begins_sentence(text, start)
         bare = token.casefold().removesuffix("'s").removesuffix("’s")
         if capital and not run and ((at_start and bare in _FIRST) or token.casefold() in STOPWORDS):
             continue
