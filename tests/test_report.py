@@ -86,6 +86,13 @@ def test_what_is_no_file_is_written_into_and_a_link_stays_one(home: Path, tmp_pa
         os.close(reader)
     assert link.is_symlink()
     assert pipe.is_fifo()
+    reader, writer = os.pipe()  # its name below /dev/fd is a link to no path at all
+    try:
+        assert run_cli("report", f"/dev/fd/{writer}", "--home", home).code == 0
+        assert os.read(reader, 1 << 16).startswith(b"<!doctype html>")
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_text_of_runs_stays_text() -> None:

@@ -92,10 +92,12 @@ def report(
 
 def _write(file: Path, text: str) -> None:
     """Write a file whole or not at all; what a link names, and straight into what is no file (/dev/stdout, a pipe)."""
-    file = Path(os.path.realpath(file))
-    if file.exists() and not file.is_file():
-        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    # As it was named: what /dev/stdout links to may be no path (a pipe), or a file that others write to, too.
+    if (file.exists() and not file.is_file()) or file.parts[:2] == ("/", "dev"):
+        with file.open("a", encoding="utf-8", errors="backslashreplace") as into:
+            into.write(text)
         return
+    file = Path(os.path.realpath(file))
     fresh = file.with_name(f".{file.name}.new")
     try:
         fresh.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -69,7 +69,8 @@ def settle(tx: Transaction, *, now: datetime, immediate: bool, settings: Setting
         settings: the threshold of scores and the time to settle.
     """
     s = state.c
-    overdue = s.stage == "waiting" if immediate else and_(s.stage == "waiting", s.settle_at <= now)
+    waiting = and_(s.stage == "waiting", s.merged_into.is_(None))  # a merged one keeps its stage, and waits for nothing
+    overdue = waiting if immediate else and_(waiting, s.settle_at <= now)
     # Two narrow looks, then the rows by id: one look with OR would read every column of every trajectory.
     keys = {
         row[0] for condition in (s.needs_settle, overdue) for row in tx.rows(select(s.trajectory_id).where(condition))
@@ -88,7 +89,7 @@ def reopen(tx: Transaction, reasons: Collection[str], *, now: datetime) -> None:
     """
     check_move(STAGE_MOVES, "rejected", "waiting", "reopened")
     s = state.c
-    turned_away = and_(s.stage == "rejected", any_of(s.relabel_reason, reasons))
+    turned_away = and_(s.stage == "rejected", any_of(s.relabel_reason, reasons), s.merged_into.is_(None))
     again = {"stage": "waiting", "stage_at": now, "settle_at": now, "retry_at": None, "attempts": s.attempts + 1}
     tx.rows(update(state).where(turned_away).values(again))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -49,7 +50,7 @@ class Claim:
     """A trajectory to work on, as it stood when it was claimed.
 
     `revision` and `outcome_rev` are the guard: a result is refused once either has moved. `attempts` counts earlier
-    tries that ended in an error. `others` are goals of other users of its agent.
+    tries that ended in an error, or for want of a model. `others` are goals of other users of its agent.
     """
 
     trajectory: Trajectory
@@ -299,11 +300,13 @@ def _move_on(
     tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]], now: datetime, settings: Settings
 ) -> None:
     rows = []
+    errors = _errors(tx, kept)
     for one, result, old in kept:
         attempts = one.attempts + (result.stage == "errored")
         retry_at = None
-        if result.stage == "errored" and attempts <= settings.max_retries:
-            wait = min(settings.retry_seconds * 2.0**one.attempts, _MAX_RETRY_SECONDS)
+        before = errors[one.trajectory_id]
+        if result.stage == "errored" and before < settings.max_retries:
+            wait = min(settings.retry_seconds * 2.0**before, _MAX_RETRY_SECONDS)
             retry_at = now + timedelta(seconds=max(wait, result.retry_after or 0.0))
         guard = (one.trajectory_id, old.stage, one.revision, one.outcome_rev)
         recoverable = None if result.analysis is None else result.analysis.recoverable
@@ -312,6 +315,18 @@ def _move_on(
     moved = tx.update(state, _GUARD, _MOVED, rows)
     if len(moved) != len(rows):  # the guard was just read in this transaction
         raise MoveRefused("trajectories moved while their relabeling was recorded; nothing was recorded")
+
+
+def _errors(tx: Transaction, kept: Sequence[tuple[Claim, Relabeling, Stored]]) -> Counter[str]:
+    """Count the errors before those recorded just now; of a reopened failure not every attempt was one."""
+    again = {one.trajectory_id: one for one, result, _ in kept if result.stage == "errored" and one.attempts}
+    if not again:
+        return Counter()
+    r = relabelings.c
+    columns = select(r.trajectory_id, r.revision, r.outcome_rev)
+    found = tx.rows(columns.where(r.stage == "errored", any_of(r.trajectory_id, again)))
+    counted = Counter(key for key, *guard in found if guard == [again[key].revision, again[key].outcome_rev])
+    return Counter({key: n - 1 for key, n in counted.items()})
 
 
 def add_samples(tx: Transaction, new: Sequence[Sample], claims: Sequence[Claim], *, now: datetime) -> int:

@@ -195,6 +195,36 @@ def test_what_was_turned_away_for_want_of_a_model_gets_its_turn_again(buffer: Bu
     assert stages(buffer) == {"a": ("failure", "relabeled"), "b": ("failure", "rejected")}
 
 
+def test_a_worker_without_models_takes_no_try_away(make_buffer: MakeBuffer) -> None:
+    buffer = make_buffer(retry_seconds=10.0, max_retries=1)
+    failed(buffer, "a")
+    for now in (2, 4, 6):
+        [claim] = buffer.claim(9, now=at(now))
+        assert buffer.record(claim, rejected(claim, "no_relabeler"), now=at(now))
+        buffer.reopen(["no_relabeler"], now=at(now + 1))
+        buffer.settle(now=at(now + 1))
+    for now, next_try in ((10, at(20)), (20, None)):
+        [claim] = buffer.claim(9, now=at(now))
+        assert buffer.record(claim, errored(claim), now=at(now))
+        assert private(buffer, "SELECT retry_at FROM store.state") == [(next_try,)]
+
+
+def test_a_merged_trajectory_has_no_turn_and_is_settled_once(buffer: Buffer) -> None:
+    buffer.ingest(
+        batch([run("b", start=50, thread="t", resumes="c")], [feedback(trajectory_id="b", success=False)]), now=at(1)
+    )
+    buffer.settle(now=at(200))
+    [claim] = buffer.claim(9, now=at(200))
+    assert buffer.record(claim, rejected(claim, "no_judges"), now=at(200))
+    buffer.ingest(batch([run("a", thread="t", status="interrupted", waits_at="c")], offset=2), now=at(201))
+    buffer.reopen(["no_judges"], now=at(202))
+    assert buffer.settle(now=at(202)) == {"queued": 1}
+    assert private(buffer, "SELECT trajectory_id, stage FROM store.state ORDER BY 1") == [
+        ("a", "queued"),
+        ("b", "rejected"),
+    ]
+
+
 def test_what_is_worked_on_already_is_passed_by(buffer: Buffer) -> None:
     failed(buffer, "a", "b", "c")
     [first] = buffer.claim(1, now=at(2))
