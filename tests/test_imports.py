@@ -31,7 +31,7 @@ def names(text: str) -> frozenset[str]:
 
 
 # In the order of the data's way; a later row may know of earlier ones, never the other way round.
-DOMAIN = names("errors clock collecting ids trajectory labels outcome")
+DOMAIN = names("errors characters clock collecting ids trajectory labels outcome")
 FACTS = DOMAIN | names("facts assemble")
 SETTINGS = names("errors settings home")
 LOCAL = FACTS | SETTINGS | names("journal redact relabel shards")
@@ -48,6 +48,7 @@ TOP = MEETING | names("compose live")
 
 RULES = {
     "errors": Rule(frozenset()),
+    "characters": Rule(frozenset()),
     "clock": Rule(frozenset()),
     "collecting": Rule(frozenset()),
     "ids": Rule(names("errors"), names("orjson")),

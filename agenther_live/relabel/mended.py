@@ -12,25 +12,24 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
+from agenther_live.characters import is_whole, whole
+
 __all__ = ["mended"]
 
 T = TypeVar("T")
 
 
 def mended(value: T) -> T:
-    """A text, record, dataclass or tuple of such with U+FFFD for each half of a pair; itself where it has none.
-
-    Two halves that belong together become their character.
-    """
+    """A text, record, dataclass or tuple of such with all its texts whole; itself where they are."""
     return cast(T, _mended(value))
 
 
 def _mended(value: Any) -> Any:
     if isinstance(value, str):
-        return value if _whole(value) else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole(value)
     if isinstance(value, BaseModel):
         told = value.model_dump(exclude_unset=True)
-        if _whole(json.dumps(told, ensure_ascii=False, skipkeys=True, default=str)):
+        if is_whole(json.dumps(told, ensure_ascii=False, skipkeys=True, default=str)):
             return value
         return type(value).model_validate(_inside(told))
     if isinstance(value, tuple):
@@ -41,14 +40,6 @@ def _mended(value: Any) -> Any:
         changed = {name: new for name, old in told.items() if (new := _mended(old)) is not old}
         return replace(value, **changed) if changed else value
     return value
-
-
-def _whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _inside(value: Any) -> Any:

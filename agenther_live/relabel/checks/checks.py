@@ -36,7 +36,7 @@ from agenther_live.relabel.checks.parts import (
 from agenther_live.relabel.checks.predicates import Bound, Superlative, compile_goal, holds
 from agenther_live.relabel.checks.pretended import simulated
 from agenther_live.relabel.checks.queued import only_queued, says_queued
-from agenther_live.relabel.checks.reworded import miscounted, odd_weekday, reworded
+from agenther_live.relabel.checks.reworded import miscounted, odd_weekday
 from agenther_live.relabel.checks.telling import another_currency
 from agenther_live.relabel.checks.told import asked_rows
 from agenther_live.relabel.demonstrate import argued, cites
@@ -223,8 +223,7 @@ def _style(ground: Ground) -> Iterator[Fault]:
 
 
 def _grounding(ground: Ground) -> Iterator[Fault]:
-    other = reworded(ground.candidate.goal, ground.calls, ground.knowledge)
-    for mention in ungrounded(ground.candidate.goal, ground.knowledge, ground.proven, other):
+    for mention in ungrounded(ground.candidate.goal, ground.knowledge, ground.proven, ground.reworded):
         yield Fault("check:grounding", f"no result and no argument shows “{mention.text}”")
     conflict = field_conflict(ground.candidate.goal, ground.calls, ground.proven)
     if conflict is not None:
@@ -239,8 +238,7 @@ def _grounding(ground: Ground) -> Iterator[Fault]:
 
 
 def _leaks(ground: Ground) -> Iterator[Fault]:
-    other = reworded(ground.candidate.goal, ground.calls, ground.knowledge)
-    for mention in leaked(ground.candidate.goal, ground.knowledge, ground.proven, other):
+    for mention in leaked(ground.candidate.goal, ground.knowledge, ground.proven, ground.reworded):
         yield Fault("check:leak", f"“{mention.text}” was first revealed by a result")
 
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from agenther_live.relabel.checks.pretended import simulated, unchanged
 from agenther_live.relabel.reading.calls import Call, name_words, scalars
-from agenther_live.relabel.reading.lexicon import AFFIRMING, DONE, NOT_REALLY, PUT_OFF, WRITING
+from agenther_live.relabel.reading.lexicon import (
+    AFFIRMING,
+    DONE,
+    NOT_REALLY,
+    PUT_OFF,
+    STATUS_FIELDS,
+    TELLING_FIELDS,
+    WRITING,
+)
 from agenther_live.relabel.reading.mentions import fold, number, stem, words
 from agenther_live.relabel.templates.wording import past
 
@@ -22,8 +30,7 @@ __all__ = ["confirmed", "put_off", "says_another"]
 # What a status says of a thing that somebody must still agree to, or that was not done in earnest.
 _WAITS = frozenset(("approval", "await", "awaiting", "awaits", "draft", "review", "sandbox", "simulated", "simulation"))
 _WAITS |= {"backordered", "preview", "waitlist", "waitlisted"}
-_STATUS = frozenset(("status", "state", "result", "outcome"))
-_TELLING = frozenset(("message", "msg", "detail", "details", "info", "note", "reason"))
+_TELLING = TELLING_FIELDS | {"reason"}
 _CODES = frozenset(("code", "status_code", "statuscode", "status", "http_status"))
 
 
@@ -46,7 +53,7 @@ def put_off(call: Call) -> str | None:
     for path, value in scalars(call.result) if isinstance(call.result, dict) else ():
         name = fold(path[-1]) if path else ""
         parts = set(name_words(path[-1])) if path else set()
-        if name in _STATUS and len(path) <= 2 and isinstance(value, str) and _WAITS.intersection(words(value)):
+        if name in STATUS_FIELDS and len(path) <= 2 and isinstance(value, str) and _WAITS.intersection(words(value)):
             return value
         if value is True and (parts & {"dry", "draft", "simulated", "sandbox"} or {"pending", "approval"} <= parts):
             return name
@@ -62,7 +69,7 @@ def says_another(call: Call) -> tuple[str, str] | None:
     if not isinstance(call.result, dict):
         return None
     records = [value for value in call.result.values() if isinstance(value, dict)]
-    top = {key: value for key, value in call.result.items() if fold(key) not in _STATUS | _TELLING}
+    top = {key: value for key, value in call.result.items() if fold(key) not in STATUS_FIELDS | _TELLING}
     for record in (top, *(records if len(records) == 1 else ())):
         for key, told in record.items():
             given = call.args.get(key)
@@ -105,7 +112,7 @@ def _record(result: Mapping[str, Any], own: frozenset[str], said: str) -> bool:
                 if not (value in (0, 1) or 200 <= value < 300) or value == 202:  # HTTP: taken in, not done yet
                     return False
                 affirmed = True
-        elif name in _STATUS and len(path) <= 2:
+        elif name in STATUS_FIELDS and len(path) <= 2:
             if not _affirms(value.replace("_", " "), own):
                 return False
             affirmed = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from agenther_live.relabel.checks.comparing import (
     answer_breaks,
@@ -20,6 +21,7 @@ from agenther_live.relabel.checks.comparing import (
 from agenther_live.relabel.checks.counting import count_told, rows_counted, table_nouns
 from agenther_live.relabel.checks.listed import lines_beat
 from agenther_live.relabel.checks.predicates import Bound, Count, Predicate, Superlative, compile_goal, holds, is_best
+from agenther_live.relabel.checks.reworded import Other, reworded
 from agenther_live.relabel.checks.sets import HowMany, OneOf
 from agenther_live.relabel.models import Candidate, Case
 from agenther_live.relabel.reading.calls import Call, name_words
@@ -62,6 +64,11 @@ class Ground:
     knowledge: Knowledge
     proven: frozenset[int]
     selections: tuple[Selection, ...]
+
+    @cached_property
+    def reworded(self) -> Other:
+        """What mentions of the goal mean in other words."""
+        return reworded(self.candidate.goal, self.calls, self.knowledge)
 
 
 def ground_of(case: Case, candidate: Candidate) -> Ground:

@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 from agenther_live.relabel.reading.calls import Call, name_words
+from agenther_live.relabel.reading.lexicon import STATUS_FIELDS
 from agenther_live.relabel.reading.mentions import fold, words
 
 __all__ = ["left_undone", "says_partly"]
 
 _UNDONE = frozenset(("failed", "failure", "failures", "skipped", "rejected", "unprocessed", "bounced", "undelivered"))
 _BAD = frozenset(("bounced", "conflict", "denied", "error", "failed", "failure", "locked", "rejected", "skipped"))
-_STATUS = frozenset(("status", "state", "result", "outcome"))
 _OF = re.compile(
     r"\b(?:[a-z]+ed|sent|done)[: ]+(\d{1,9}) (?:out )?of (\d{1,9})\b|\b(\d{1,9}) (?:failed|skipped)\b", re.I
 )
@@ -57,7 +57,7 @@ def _of_one(record: dict[Any, Any]) -> str | None:
     """What one of several results says of its own failure."""
     for key, item in record.items():
         name = fold(str(key))
-        if name in _STATUS and isinstance(item, str) and _BAD.intersection(words(item)):
+        if name in STATUS_FIELDS and isinstance(item, str) and _BAD.intersection(words(item)):
             return f"{key}: {item}"
         if (name in ("error", "errors") and item) or (name in ("ok", "success") and item is False):
             return f"{key}: {str(item)[:60]}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from agenther_live.relabel.checks.sets import runs_of
 from agenther_live.relabel.checks.told import asked_rows
 from agenther_live.relabel.reading.calls import Call, name_words, scalars
-from agenther_live.relabel.reading.lexicon import STOPWORDS, UNDOING
+from agenther_live.relabel.reading.lexicon import NUMBER_WORDS, STOPWORDS, UNDOING
 from agenther_live.relabel.reading.mentions import Mention, content_words, find_mentions, fold, stem, synonyms
 from agenther_live.relabel.reading.rows import Row, Selection, tables
 
@@ -27,12 +27,10 @@ __all__ = [
     "wanted",
 ]
 
-_NUMBERS = {
-    word: value for value, word in enumerate(("two", "three", "four", "five", "six", "seven", "eight"), start=2)
-}
+_NUMBERS = {word: value for value, word in enumerate(NUMBER_WORDS[:9]) if value >= 2}
 _WHOSE = r"(?: (?:the|my|our|her|his|their|these|those))?"
 _ALL = re.compile(
-    rf"\b(?P<many>both|every|each|all(?: of)?{_WHOSE}(?: (?P<n>two|three|four|five|six|seven|eight|\d{{1,2}})\b)?)"
+    rf"\b(?P<many>both|every|each|all(?: of)?{_WHOSE}(?: (?P<n>{'|'.join(_NUMBERS)}|\d{{1,2}})\b)?)"
     rf"(?: of)?{_WHOSE} (?P<what>[a-z]+(?: [a-z]+){{0,2}})",
     re.IGNORECASE,
 )

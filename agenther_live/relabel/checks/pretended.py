@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from agenther_live.relabel.reading.calls import Call, name_words, scalars
-from agenther_live.relabel.reading.lexicon import WRITING
+from agenther_live.relabel.reading.lexicon import STATUS_FIELDS, TELLING_FIELDS, WRITING
 from agenther_live.relabel.reading.mentions import fold, words
 from agenther_live.relabel.templates.wording import past
 
@@ -31,7 +31,7 @@ _NOTHING = re.compile(
     r"^\s*(?:update|delete|insert 0) 0\b|\b0 (?:row|record|item|document|file|message)s? (?:were |was )?[a-z]+ed\b",
     re.IGNORECASE,
 )
-_STATUS = frozenset(("status", "state", "result", "outcome", "message", "msg", "detail", "details", "info", "note"))
+_SAYING = STATUS_FIELDS | TELLING_FIELDS
 
 
 def simulated(call: Call) -> str | None:
@@ -86,6 +86,6 @@ def _flagged(key: str, value: Any) -> str | None:
 
 def _told(result: dict[str, Any], pattern: re.Pattern[str]) -> str | None:
     for key, value in result.items():
-        if fold(key) in _STATUS and isinstance(value, str) and (found := pattern.search(value[:400])):
+        if fold(key) in _SAYING and isinstance(value, str) and (found := pattern.search(value[:400])):
             return found.group()
     return None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from agenther_live.relabel.reading.calls import Call, name_words, scalars
-from agenther_live.relabel.reading.lexicon import DONE, WRITING
+from agenther_live.relabel.reading.lexicon import DONE, STATUS_FIELDS, TELLING_FIELDS, WRITING
 from agenther_live.relabel.reading.mentions import content_words, fold, stem, words
 from agenther_live.relabel.templates.wording import past
 
@@ -24,8 +24,6 @@ _CHANGING = frozenset(("adjust", "append", "assign", "change", "configure", "edi
 _CHANGING |= {"replace", "set", "swap", "update", "upgrade"}
 _PLANNING = frozenset(("book", "reschedule", "reserve", "schedule"))  # 'scheduled' is what they are for
 
-_STATUS = frozenset(("status", "state", "result", "outcome"))
-_TELLING = frozenset(("message", "msg", "detail", "details", "info", "note"))
 _CODES = frozenset(("code", "status code", "statuscode", "status", "http status"))
 _ACCEPTED = 202  # HTTP: taken in, and not done yet (RFC 9110, 15.3.3)
 _TAKEN_IN = re.compile(
@@ -78,9 +76,9 @@ def _taken_in(call: Call) -> str | None:
             return name
         if value == _ACCEPTED and not isinstance(value, bool) and name in _CODES:
             return f"{name} {value}"
-        if name in _STATUS and isinstance(value, str) and _waits(words(value), verbs):
+        if name in STATUS_FIELDS and isinstance(value, str) and _waits(words(value), verbs):
             return value
-        if name in _STATUS | _TELLING and isinstance(value, str) and (found := _TAKEN_IN.search(value)):
+        if name in STATUS_FIELDS | TELLING_FIELDS and isinstance(value, str) and (found := _TAKEN_IN.search(value)):
             return found.group()
     return None
 
@@ -102,5 +100,6 @@ def _happened(look: Call, write: Call) -> bool:
         return bool(done.intersection(words((look.observation or "")[:2000])))
     told = ((path[-1] if path else "", value) for path, value in scalars(look.result))
     return any(
-        fold(name) in _STATUS and isinstance(value, str) and done.intersection(words(value)) for name, value in told
+        fold(name) in STATUS_FIELDS and isinstance(value, str) and done.intersection(words(value))
+        for name, value in told
     )

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import pairwise
 
+from agenther_live.relabel.reading.lexicon import NUMBER_WORDS
 from agenther_live.relabel.reading.mentions import find_mentions, stem
 
 __all__ = ["Amount", "compare", "read_amount", "unit_of"]
@@ -55,13 +56,7 @@ _CURRENCIES = {
     **{"€": "eur", "eur": "eur", "euro": "eur", "$": "usd", "usd": "usd", "dollar": "usd", "£": "gbp", "gbp": "gbp"},
     **{"pound": "gbp", "chf": "chf", "¥": "jpy", "jpy": "jpy", "yen": "jpy"},
 }
-_COUNTED = "zero one two three four five six seven eight nine ten eleven twelve"
-_NUMBER_WORDS = {
-    word: float(value)
-    for value, word in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    )
-}
+_NUMBER_WORDS = {word: float(value) for value, word in enumerate(NUMBER_WORDS[:13])}
 _TOKEN = re.compile(r"\d+(?:[.,'\u00a0\u202f]\d+)*|[^\W\d_]+|[^\s\w]")
 _LEAST = re.compile(r"^(?:starting (?:at|from)|starts at|from|at least|over|more than|min\.?|minimum)\s+(?=\S)")
 _MOST = re.compile(r"^(?:up to|at most|no more than|under|less than|within|max\.?|maximum)\s+(?=\S)")

@@ -22,6 +22,7 @@ __all__ = [
     "LOWER",
     "MONEY",
     "NOT_REALLY",
+    "NUMBER_WORDS",
     "OPENERS",
     "OPENING_WORDS",
     "PUT_OFF",
@@ -29,9 +30,11 @@ __all__ = [
     "READ_NOUNS",
     "SELLERS",
     "STATES",
+    "STATUS_FIELDS",
     "STEERING",
     "STOPWORDS",
     "SYNONYMS",
+    "TELLING_FIELDS",
     "THINGS_TOO",
     "TIME_WORDS",
     "TRYING",
@@ -99,6 +102,16 @@ NOT_REALLY = _words(
     simulated simulation skipped test
     """
 )
+
+# Numbers as words, each at its own place.
+NUMBER_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+
+# Fields of a result, folded, that say how a deed went, and those that tell of it in a sentence.
+STATUS_FIELDS = frozenset(("status", "state", "result", "outcome"))
+TELLING_FIELDS = frozenset(("message", "msg", "detail", "details", "info", "note"))
 
 # What a record says of where its thing stands.
 STATES = _words(

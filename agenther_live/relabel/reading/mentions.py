@@ -7,11 +7,11 @@ A claim can be held against evidence only where both sides are written alike: `1
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
-from typing import Literal
+from functools import lru_cache, wraps
+from typing import Literal, TypeVar
 
 from agenther_live.relabel.reading.lexicon import BEGINNINGS, OPENERS, STOPWORDS, SYNONYMS
 
@@ -30,6 +30,7 @@ __all__ = [
     "words",
 ]
 
+T = TypeVar("T")
 Kind = Literal["number", "date", "time", "id", "email", "url", "quoted", "name"]
 
 
@@ -91,22 +92,28 @@ _LONG = 20_000  # of texts up to here the last few hundred are kept: one run's a
 _LONGEST = 200_000  # of those up to here the last few: a long answer is held against much
 
 
+def _kept(*tiers: tuple[int, int]) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """Keep what a function gives for texts: up to so many characters those of the last so many, tier by tier."""
+
+    def of(read: Callable[[str], T]) -> Callable[[str], T]:
+        caches = tuple((longest, lru_cache(maxsize=many)(read)) for longest, many in tiers)
+
+        @wraps(read)
+        def known(text: str) -> T:
+            for longest, cached in caches:
+                if len(text) <= longest:
+                    return cached(text)
+            return read(text)
+
+        return known
+
+    return of
+
+
+@_kept((_SHORT, 4096), (_LONG, 256), (_LONGEST, 4))
 def fold(text: str) -> str:
     """Case and punctuation out, words apart by single blanks: the form in which phrases are compared."""
-    if len(text) <= _SHORT:
-        return _fold_short(text)
-    if len(text) <= _LONG:
-        return _fold_long(text)
-    return _fold_longest(text) if len(text) <= _LONGEST else _fold(text)
-
-
-def _fold(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold().replace("_", " ")))
-
-
-_fold_short = lru_cache(maxsize=4096)(_fold)
-_fold_long = lru_cache(maxsize=256)(_fold)
-_fold_longest = lru_cache(maxsize=4)(_fold)
 
 
 def number(text: str) -> str | None:
@@ -170,29 +177,15 @@ def synonyms(stems: set[str]) -> set[str]:
     return found
 
 
+@_kept((_SHORT, 4096), (_LONGEST, 4))
 def content_words(text: str) -> tuple[str, ...]:
     """The stems of all words that carry meaning, in order; numbers count."""
-    if len(text) <= _SHORT:
-        return _content_short(text)
-    return _content_long(text) if len(text) <= _LONGEST else _content(text)
-
-
-def _content(text: str) -> tuple[str, ...]:
     return tuple(stem(word) for word in words(text) if word not in STOPWORDS)
 
 
-_content_short = lru_cache(maxsize=4096)(_content)
-_content_long = lru_cache(maxsize=4)(_content)
-
-
+@_kept((10 * _SHORT, 2048), (_LONGEST, 4))  # of long ones the goal that failed, the new one, the answer, and one more
 def find_mentions(text: str) -> tuple[Mention, ...]:
     """All mentions of a text, in order. A stretch of text belongs to one mention at most."""
-    if len(text) <= 10 * _SHORT:
-        return _find_short(text)
-    return _find_long(text) if len(text) <= _LONGEST else _find(text)
-
-
-def _find(text: str) -> tuple[Mention, ...]:
     found: list[Mention] = []
     taken = bytearray(len(text))
 
@@ -229,24 +222,17 @@ def _find(text: str) -> tuple[Mention, ...]:
     return tuple(sorted(found, key=lambda mention: mention.start))
 
 
-_find_short = lru_cache(maxsize=2048)(_find)
-_find_long = lru_cache(maxsize=4)(_find)  # the goal that failed, the new one, the answer, and one more
 _DIGIT = re.compile(r"\d")
 _MONTH_HINT = re.compile("jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
 
 
+@_kept((_LONG, 512), (_LONGEST, 4))
 def figures(text: str) -> frozenset[str]:
     """The normal forms of all numbers, dates and times of a text: what evidence is searched for, fast and generous.
 
     Where `find_mentions` gives each stretch one reading, here every reading counts; names and ids are searched for as
     phrases, and are not among them.
     """
-    if len(text) <= _LONG:
-        return _figures_long(text)
-    return _figures_longest(text) if len(text) <= _LONGEST else _figures(text)
-
-
-def _figures(text: str) -> frozenset[str]:
     if not _DIGIT.search(text):  # most of what costs is told by that
         return frozenset()
     found: set[str | None] = set()
@@ -272,10 +258,6 @@ def _figures(text: str) -> frozenset[str]:
             if not _inside_id(text, match):
                 found.add(number(match[group]))
     return frozenset(each for each in found if each is not None)
-
-
-_figures_long = lru_cache(maxsize=512)(_figures)
-_figures_longest = lru_cache(maxsize=4)(_figures)
 
 
 def _inside_id(text: str, match: re.Match[str]) -> bool:

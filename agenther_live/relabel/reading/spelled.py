@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from agenther_live.relabel.reading.lexicon import NUMBER_WORDS
 from agenther_live.relabel.reading.mentions import Mention
 
 __all__ = ["spelled"]
 
-_FROM_TWO = (
-    "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|"
-    "nineteen|twenty"
-)
-_VALUES = {word: value for value, word in enumerate(_FROM_TWO.split("|"), start=2)} | {"a dozen": 12}
+_FROM_TWO = "|".join(NUMBER_WORDS[2:])
+_VALUES = {word: value for value, word in enumerate(NUMBER_WORDS) if value >= 2} | {"a dozen": 12}
 _WORD = re.compile(rf"(?<![\w.'’-])(?:{'|'.join(sorted(_VALUES, key=len, reverse=True))})(?![\w'’-])", re.IGNORECASE)
 _BEHIND = re.compile(r"\s{1,3}([^\W\d_]+)")
 _BEFORE = re.compile(r"([\w'’-]+)[^\S\n]{1,3}$")

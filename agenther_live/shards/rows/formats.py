@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from agenther_live.characters import whole
 from agenther_live.labels import Sample, SampleKind
 from agenther_live.settings import ShardFormat
 from agenther_live.shards.rows.canonical import RowRefused, tool_schemas, turns
@@ -223,15 +224,7 @@ def encode(made: Mapping[str, Any]) -> bytes:
     Half of a surrogate pair, which is no character, becomes U+FFFD.
     """
     text = json.dumps(made, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _whole(text).encode() + b"\n"
-
-
-def _whole(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return whole(text).encode() + b"\n"
 
 
 _FLAGS = {"swift_sft": "loss", "swift_dpo": "loss", "axolotl_sft": "training", "openai_sft": "weight"}
